@@ -1,0 +1,264 @@
+//! Bytes on their way in or out, in storage that is lent from a pool while there are any.
+//!
+//! ```text
+//! storage  |  consumed  |      pending      |       spare       |
+//!          0          start                end                 len
+//! ```
+//!
+//! The storage is always initialised, so a read goes straight into the spare part: no zeroing, no `unsafe`.
+
+use std::cell::RefCell;
+
+/// A queue of bytes in one piece of memory.
+#[derive(Debug, Default)]
+pub(crate) struct Buffer {
+    storage: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    /// Size of the storage a buffer starts with, in bytes. One read of this size takes in whole batches of
+    /// small messages and several large ones.
+    pub(crate) const BLOCK: usize = 128 * 1024;
+
+    /// Appends a piece.
+    #[inline]
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.reserve(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+        self.end += bytes.len();
+    }
+
+    /// Makes room for `len` more bytes, moving or enlarging as needed, and gives the whole spare part.
+    #[inline]
+    pub(crate) fn reserve(&mut self, len: usize) -> &mut [u8] {
+        if self.storage.len() - self.end < len {
+            self.make_room(len);
+        }
+        &mut self.storage[self.end..]
+    }
+
+    #[cold]
+    fn make_room(&mut self, len: usize) {
+        let pending = self.len();
+        let needed = pending + len;
+        if self.storage.len() < needed {
+            // Doubling keeps the work linear; what is lent was used before, so it costs no zeroing.
+            let mut storage = pool::take(needed.max(Self::BLOCK).max(2 * pending));
+            storage[..pending].copy_from_slice(&self.storage[self.start..self.end]);
+            pool::give(std::mem::replace(&mut self.storage, storage));
+        } else {
+            self.storage.copy_within(self.start..self.end, 0);
+        }
+        (self.start, self.end) = (0, pending);
+    }
+
+    /// The first `len` bytes of the spare part, which [`reserve`](Self::reserve) gave, are pending now.
+    #[inline]
+    pub(crate) fn fill(&mut self, len: usize) {
+        assert!(len <= self.storage.len() - self.end, "filled more than the spare part");
+        self.end += len;
+    }
+
+    /// Drops the first `len` pending bytes.
+    #[inline]
+    pub(crate) fn consume(&mut self, len: usize) {
+        assert!(len <= self.len(), "consumed more than is pending");
+        self.start += len;
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    /// Puts a piece in front of what is pending.
+    pub(crate) fn prepend(&mut self, bytes: &[u8]) {
+        if self.start < bytes.len() {
+            let pending = self.len();
+            self.reserve(bytes.len());
+            self.storage.copy_within(self.start..self.end, self.start + bytes.len());
+            self.start += bytes.len();
+            self.end = self.start + pending;
+        }
+        self.start -= bytes.len();
+        self.storage[self.start..][..bytes.len()].copy_from_slice(bytes);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        (self.start, self.end) = (0, 0);
+    }
+
+    #[inline]
+    pub(crate) fn pending(&self) -> &[u8] {
+        &self.storage[self.start..self.end]
+    }
+
+    #[inline]
+    pub(crate) fn pending_mut(&mut self) -> &mut [u8] {
+        &mut self.storage[self.start..self.end]
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Moves the pending bytes out, without a copy unless that would pin more than twice their memory.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        let len = self.len();
+        let bytes = if self.start == 0 && self.storage.len() / 2 <= len {
+            let mut storage = std::mem::take(&mut self.storage);
+            storage.truncate(len);
+            storage
+        } else {
+            self.pending().to_vec()
+        };
+        self.clear();
+        bytes
+    }
+
+    /// Gives back memory that is not needed while nothing happens: all of it if nothing is pending, all but
+    /// what is pending if that is little.
+    #[inline]
+    pub(crate) fn release(&mut self) {
+        if self.is_empty() {
+            pool::give(std::mem::take(&mut self.storage));
+        } else if self.storage.len() >= Self::BLOCK && self.len() <= Self::BLOCK / 8 {
+            let rest = self.pending().to_vec();
+            pool::give(std::mem::take(&mut self.storage));
+            (self.start, self.end) = (0, rest.len());
+            self.storage = rest;
+        }
+    }
+
+    /// Memory held, in bytes.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.storage.len()
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        pool::give(std::mem::take(&mut self.storage));
+    }
+}
+
+/// Initialised memory, kept by the thread that used it last: in any moment a thread works on few connections,
+/// so few pieces serve thousands. What is in it never shows: only bytes that were filled or pushed are pending.
+mod pool {
+    use super::{Buffer, RefCell};
+
+    /// Most bytes a thread keeps.
+    const KEPT: usize = 4 * 1024 * 1024;
+
+    #[derive(Default)]
+    struct Pool {
+        blocks: Vec<Vec<u8>>,
+        large: Vec<Vec<u8>>,
+        kept: usize,
+    }
+
+    thread_local! {
+        static POOL: RefCell<Pool> = const { RefCell::new(Pool { blocks: Vec::new(), large: Vec::new(), kept: 0 }) };
+    }
+
+    /// Storage of at least `len` bytes.
+    pub(super) fn take(len: usize) -> Vec<u8> {
+        let lent = POOL.try_with(|pool| {
+            let pool = &mut *pool.borrow_mut();
+            let storage = if len <= Buffer::BLOCK {
+                pool.blocks.pop()
+            } else {
+                let fitting = pool.large.iter().position(|storage| storage.len() >= len);
+                fitting.map(|i| pool.large.swap_remove(i))
+            };
+            pool.kept -= storage.as_ref().map_or(0, Vec::len);
+            storage
+        });
+        lent.ok().flatten().unwrap_or_else(|| vec![0; len])
+    }
+
+    /// Takes storage back, to be lent again or freed.
+    pub(super) fn give(storage: Vec<u8>) {
+        if storage.len() < Buffer::BLOCK {
+            return;
+        }
+        // A thread that is ending has no pool: the storage is freed.
+        let _ = POOL.try_with(|pool| {
+            let pool = &mut *pool.borrow_mut();
+            if pool.kept + storage.len() <= KEPT {
+                pool.kept += storage.len();
+                if storage.len() == Buffer::BLOCK { &mut pool.blocks } else { &mut pool.large }.push(storage);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn buffer(bytes: &[u8]) -> Buffer {
+        let mut buffer = Buffer::default();
+        buffer.push(bytes);
+        buffer
+    }
+
+    #[test]
+    fn what_goes_in_comes_out() {
+        let mut buffer = buffer(b"abc");
+        buffer.reserve(3)[..3].copy_from_slice(b"def");
+        buffer.fill(3);
+        assert_eq!(buffer.pending(), b"abcdef");
+        buffer.consume(2);
+        assert_eq!(buffer.pending(), b"cdef");
+        buffer.prepend(b"xyz12");
+        assert_eq!(buffer.pending(), b"xyz12cdef");
+        assert_eq!(buffer.take(), b"xyz12cdef");
+        assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn grows_past_a_block_and_keeps_the_order() {
+        let mut buffer = Buffer::default();
+        let bytes: Vec<u8> = (0..3 * Buffer::BLOCK).map(|i| i as u8 ^ (i >> 8) as u8).collect();
+        for piece in bytes.chunks(1000) {
+            buffer.push(piece);
+        }
+        assert_eq!(buffer.pending(), bytes);
+        assert!(buffer.held() <= 2 * bytes.len());
+    }
+
+    #[test]
+    fn moves_up_before_it_grows() {
+        let mut buffer = buffer(&vec![7; Buffer::BLOCK]);
+        buffer.consume(Buffer::BLOCK - 10);
+        assert!(buffer.reserve(1000).len() >= 1000);
+        assert_eq!(buffer.pending(), [7; 10]);
+        assert_eq!(buffer.held(), Buffer::BLOCK);
+    }
+
+    #[test]
+    fn release_keeps_what_is_pending_and_nothing_more() {
+        let mut buffer = buffer(b"abcdef");
+        buffer.consume(2);
+        buffer.release();
+        assert_eq!((buffer.pending(), buffer.held()), (&b"cdef"[..], 4));
+        buffer.push(b"g");
+        assert_eq!(buffer.pending(), b"cdefg");
+        buffer.consume(5);
+        buffer.release();
+        assert_eq!(buffer.held(), 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "consumed more than is pending")]
+    fn consume_is_bounded() {
+        buffer(b"a").consume(2);
+    }
+}

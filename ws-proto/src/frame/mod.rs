@@ -1,0 +1,7 @@
+//! One frame on the wire (RFC 6455 section 5.2): its header and its mask. Knows nothing of messages.
+
+mod header;
+mod mask;
+
+pub(crate) use header::{Header, Opcode, encode};
+pub(crate) use mask::Mask;

@@ -1,0 +1,166 @@
+//! Why an opening handshake failed, and what the other side is told.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+
+/// The opening handshake failed.
+///
+/// What a server finds wrong with a request has a [`status`](Self::status), with which it was answered.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// What came is not HTTP/1.1: 400 from a server.
+    Malformed(&'static str),
+    /// The head is longer than [`HeadLimits::max_len`](crate::HeadLimits::max_len): 431 from a server.
+    HeadTooLong,
+    /// The request line alone is longer than that: 414.
+    TargetTooLong,
+    /// There are more header fields than [`HeadLimits::max_fields`](crate::HeadLimits::max_fields): 431 from a
+    /// server.
+    TooManyFields,
+    /// The head was not complete in time: 408 from a server.
+    Timeout,
+    /// The other side closed before its head was complete.
+    Eof,
+
+    /// The method is not GET: 405.
+    Method,
+    /// The version of HTTP is below 1.1, or unknown: 505.
+    HttpVersion,
+    /// The request asks for no upgrade to `websocket`: 426. An ordinary HTTP request gets this.
+    NotUpgrade,
+    /// `Sec-WebSocket-Key` is missing, repeated or not 16 bytes in base64: 400.
+    Key,
+    /// `Sec-WebSocket-Version` is missing, repeated or not one that is spoken: 426.
+    Version {
+        /// Whether version 8 is spoken beside 13.
+        version_8: bool,
+    },
+    /// `Host` is missing, repeated or no host: 400.
+    Host,
+    /// The request has a body: 400.
+    Body,
+    /// The path is not the one that is served: 404.
+    Path,
+    /// `Sec-WebSocket-Protocol` is no list of distinct tokens: 400.
+    SubprotocolList,
+    /// `Sec-WebSocket-Extensions` is no list of extensions: 400 from a server.
+    ExtensionList,
+    /// The origin is not let in: 403.
+    Origin,
+    /// The application refused, with this status.
+    Refused(StatusCode),
+
+    /// The server answered with another status than 101. The body is cut at
+    /// [`ClientConfig::max_body`](crate::ClientConfig::max_body).
+    Status(Box<Response<Bytes>>),
+    /// `Upgrade` of the answer is missing or does not name `websocket`.
+    UpgradeField,
+    /// `Connection` of the answer does not contain `upgrade`.
+    ConnectionField,
+    /// `Sec-WebSocket-Accept` of the answer is missing, repeated or not the answer to the key.
+    Accept,
+    /// The server chose a subprotocol that was not offered, or none, though some were offered.
+    Subprotocol(Option<String>),
+    /// The server chose an extension that was not offered.
+    Extension(String),
+
+    /// The URL names no WebSocket server.
+    Url(&'static str),
+    /// The application set a header field that is the handshake's own.
+    ReservedField(HeaderName),
+    /// An offered subprotocol is no token, or offered twice.
+    SubprotocolOffer(String),
+}
+
+impl HandshakeError {
+    /// The status that a server answers this with.
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Malformed(_)
+            | Self::Key
+            | Self::Host
+            | Self::Body
+            | Self::SubprotocolList
+            | Self::ExtensionList => Some(StatusCode::BAD_REQUEST),
+            Self::HeadTooLong | Self::TooManyFields => Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+            Self::TargetTooLong => Some(StatusCode::URI_TOO_LONG),
+            Self::Timeout => Some(StatusCode::REQUEST_TIMEOUT),
+            Self::Method => Some(StatusCode::METHOD_NOT_ALLOWED),
+            Self::HttpVersion => Some(StatusCode::HTTP_VERSION_NOT_SUPPORTED),
+            Self::NotUpgrade | Self::Version { .. } => Some(StatusCode::UPGRADE_REQUIRED),
+            Self::Path => Some(StatusCode::NOT_FOUND),
+            Self::Origin => Some(StatusCode::FORBIDDEN),
+            Self::Refused(status) => Some(*status),
+            Self::Eof
+            | Self::Status(_)
+            | Self::UpgradeField
+            | Self::ConnectionField
+            | Self::Accept
+            | Self::Subprotocol(_)
+            | Self::Extension(_)
+            | Self::Url(_)
+            | Self::ReservedField(_)
+            | Self::SubprotocolOffer(_) => None,
+        }
+    }
+
+    /// The answer of a server: the status, the fields it calls for, and a line that says why; `None` for what a
+    /// server does not answer.
+    pub fn response(&self) -> Option<Response<Bytes>> {
+        let mut response = Response::new(Bytes::from(format!("{self}\n")));
+        *response.status_mut() = self.status()?;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        match self {
+            Self::Method => drop(headers.insert(header::ALLOW, HeaderValue::from_static("GET"))),
+            Self::NotUpgrade | Self::Version { .. } => {
+                headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+                let version_8 = matches!(self, Self::Version { version_8: true });
+                let versions = HeaderValue::from_static(if version_8 { "13, 8" } else { "13" });
+                headers.insert(header::SEC_WEBSOCKET_VERSION, versions);
+            }
+            _ => {}
+        }
+        Some(response)
+    }
+}
+
+impl fmt::Display for HandshakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(what) => write!(f, "malformed HTTP: {what}"),
+            Self::HeadTooLong => f.write_str("the head is too long"),
+            Self::TargetTooLong => f.write_str("the request target is too long"),
+            Self::TooManyFields => f.write_str("there are too many header fields"),
+            Self::Timeout => f.write_str("the handshake was not complete in time"),
+            Self::Eof => f.write_str("the connection was closed during the handshake"),
+            Self::Method => f.write_str("the method is not GET"),
+            Self::HttpVersion => f.write_str("the HTTP version is not 1.1"),
+            Self::NotUpgrade => f.write_str("an upgrade to websocket is required"),
+            Self::Key => f.write_str("Sec-WebSocket-Key is missing or invalid"),
+            Self::Version { .. } => f.write_str("Sec-WebSocket-Version is missing or not supported"),
+            Self::Host => f.write_str("Host is missing or invalid"),
+            Self::Body => f.write_str("the request has a body"),
+            Self::Path => f.write_str("there is nothing at this path"),
+            Self::SubprotocolList => f.write_str("Sec-WebSocket-Protocol is invalid"),
+            Self::ExtensionList => f.write_str("Sec-WebSocket-Extensions is invalid"),
+            Self::Origin => f.write_str("the origin is not allowed"),
+            Self::Refused(status) => write!(f, "refused with {status}"),
+            Self::Status(response) => write!(f, "the server answered {}", response.status()),
+            Self::UpgradeField => f.write_str("Upgrade of the answer is not websocket"),
+            Self::ConnectionField => f.write_str("Connection of the answer does not contain upgrade"),
+            Self::Accept => f.write_str("Sec-WebSocket-Accept of the answer is wrong"),
+            Self::Subprotocol(Some(name)) => write!(f, "subprotocol {name:?} was not offered"),
+            Self::Subprotocol(None) => f.write_str("the server chose none of the offered subprotocols"),
+            Self::Extension(name) => write!(f, "extension {name:?} was not offered"),
+            Self::Url(what) => write!(f, "invalid URL: {what}"),
+            Self::ReservedField(name) => write!(f, "the handshake sets {name} itself"),
+            Self::SubprotocolOffer(name) => write!(f, "cannot offer subprotocol {name:?}"),
+        }
+    }
+}
+
+impl std::error::Error for HandshakeError {}

@@ -1,0 +1,157 @@
+//! The head of an HTTP/1.1 message (RFC 9112), from the first byte to the empty line, in time linear in its
+//! bytes however they are cut.
+//!
+//! Stricter than it must be where leniency has let attackers in: lines end with CRLF and nothing else, a line
+//! does not continue on the next one, and there are no control characters.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+
+use super::{error::HandshakeError, list};
+use crate::{buffer::Buffer, config::HeadLimits};
+
+/// A head as far as it came, and what came behind it.
+#[derive(Debug)]
+pub(super) struct Head {
+    bytes: Buffer,
+    /// Bytes that were looked at; what was looked at is well-formed.
+    scanned: usize,
+    /// Bytes of the current line that were looked at.
+    column: usize,
+    /// Complete lines that were looked at, the empty ones in front not among them.
+    lines: usize,
+    limits: HeadLimits,
+}
+
+impl Head {
+    pub(super) fn new(limits: &HeadLimits) -> Self {
+        Self { bytes: Buffer::default(), scanned: 0, column: 0, lines: 0, limits: limits.clone() }
+    }
+
+    pub(super) fn recv_space(&mut self) -> &mut [u8] {
+        self.bytes.reserve(MIN_READ)
+    }
+
+    pub(super) fn fill(&mut self, len: usize) {
+        self.bytes.fill(len);
+    }
+
+    pub(super) fn release(&mut self) {
+        self.bytes.release();
+    }
+
+    /// Bytes that came behind the head, once it was taken.
+    pub(super) fn rest(&self) -> &[u8] {
+        self.bytes.pending()
+    }
+
+    /// The same, to be consumed.
+    pub(super) fn rest_mut(&mut self) -> &mut Buffer {
+        &mut self.bytes
+    }
+
+    /// Looks at what came since the last look: the length of the head if it is complete.
+    fn scan(&mut self) -> Result<Option<usize>, HandshakeError> {
+        while let Some(&byte) = self.bytes.pending().get(self.scanned) {
+            let previous = self.scanned.checked_sub(1).map(|before| self.bytes.pending()[before]);
+            if self.scanned >= self.limits.max_len {
+                let in_first_line = self.lines == 0;
+                return Err(if in_first_line { HandshakeError::TargetTooLong } else { HandshakeError::HeadTooLong });
+            }
+            self.scanned += 1;
+            match byte {
+                b'\n' if previous != Some(b'\r') => return Err(HandshakeError::Malformed("a line ends without CR")),
+                _ if previous == Some(b'\r') && byte != b'\n' => {
+                    return Err(HandshakeError::Malformed("a CR without LF"));
+                }
+                b'\n' if self.column == 0 && self.lines > 0 => return Ok(Some(self.scanned)),
+                // RFC 9112 section 2.2: empty lines in front of a message are skipped.
+                b'\n' if self.column == 0 => {}
+                b'\n' => {
+                    self.lines += 1;
+                    self.column = 0;
+                }
+                b'\r' => {}
+                // Section 5.2: a line that begins with a space would continue the one before.
+                b' ' | b'\t' if self.column == 0 => {
+                    return Err(HandshakeError::Malformed("a line begins with white space"));
+                }
+                b'\t' if self.lines > 0 => self.column += 1,
+                0..=0x1f | 0x7f => return Err(HandshakeError::Malformed("a control character")),
+                byte if self.column == 0 && !list::is_tchar(byte) => {
+                    return Err(HandshakeError::Malformed("a line begins with no token"));
+                }
+                _ => self.column += 1,
+            }
+        }
+        Ok(None)
+    }
+
+    /// The request, once its head is complete.
+    pub(super) fn take_request(&mut self) -> Result<Option<Request<()>>, HandshakeError> {
+        let Some(len) = self.scan()? else { return Ok(None) };
+        let mut fields = vec![httparse::EMPTY_HEADER; self.limits.max_fields];
+        let mut parsed = httparse::Request::new(&mut fields);
+        parsed.parse(&self.bytes.pending()[..len]).map_err(error)?;
+        let method = parsed.method.and_then(|method| Method::from_bytes(method.as_bytes()).ok());
+        let target = parsed.path.and_then(|target| Uri::try_from(target).ok());
+        let mut request = Request::new(());
+        *request.method_mut() = method.ok_or(HandshakeError::Malformed("the method"))?;
+        *request.uri_mut() = target.ok_or(HandshakeError::Malformed("the request target"))?;
+        *request.version_mut() = version(parsed.version);
+        *request.headers_mut() = headers(parsed.headers)?;
+        self.take(len);
+        Ok(Some(request))
+    }
+
+    /// The response, once its head is complete.
+    pub(super) fn take_response(&mut self) -> Result<Option<Response<()>>, HandshakeError> {
+        let Some(len) = self.scan()? else { return Ok(None) };
+        let mut fields = vec![httparse::EMPTY_HEADER; self.limits.max_fields];
+        let mut parsed = httparse::Response::new(&mut fields);
+        parsed.parse(&self.bytes.pending()[..len]).map_err(error)?;
+        let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
+        let mut response = Response::new(());
+        *response.status_mut() = status.ok_or(HandshakeError::Malformed("the status"))?;
+        *response.version_mut() = version(parsed.version);
+        *response.headers_mut() = headers(parsed.headers)?;
+        self.take(len);
+        Ok(Some(response))
+    }
+
+    /// Leaves the head behind. One may follow, if it was of an interim response.
+    fn take(&mut self, len: usize) {
+        self.bytes.consume(len);
+        self.limits.max_len -= len;
+        (self.scanned, self.column, self.lines) = (0, 0, 0);
+    }
+}
+
+fn version(minor: Option<u8>) -> http::Version {
+    if minor == Some(1) { http::Version::HTTP_11 } else { http::Version::HTTP_10 }
+}
+
+fn headers(fields: &[httparse::Header<'_>]) -> Result<HeaderMap, HandshakeError> {
+    let mut headers = HeaderMap::with_capacity(fields.len());
+    for field in fields {
+        let name = HeaderName::from_bytes(field.name.as_bytes());
+        let value = HeaderValue::from_bytes(field.value);
+        let (Ok(name), Ok(value)) = (name, value) else {
+            return Err(HandshakeError::Malformed("a header field"));
+        };
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+fn error(error: httparse::Error) -> HandshakeError {
+    match error {
+        httparse::Error::TooManyHeaders => HandshakeError::TooManyFields,
+        httparse::Error::Version => HandshakeError::HttpVersion,
+        httparse::Error::HeaderName => HandshakeError::Malformed("the name of a header field"),
+        httparse::Error::HeaderValue => HandshakeError::Malformed("the value of a header field"),
+        httparse::Error::Status => HandshakeError::Malformed("the status"),
+        httparse::Error::NewLine | httparse::Error::Token => HandshakeError::Malformed("the first line"),
+    }
+}
+
+const MIN_READ: usize = 4096;

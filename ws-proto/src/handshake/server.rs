@@ -1,0 +1,475 @@
+//! The server's side of the opening handshake (RFC 6455 section 4.2): the rules, and the machine that reads a
+//! request and writes the answer.
+
+use std::{fmt, io::IoSlice, sync::Arc, time::Instant};
+
+use base64::{
+    Engine,
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header, uri};
+
+use super::{
+    accept_key,
+    error::HandshakeError,
+    head::Head,
+    list,
+    response::{fields, refusal, status_line},
+};
+use crate::{
+    buffer::Buffer,
+    config::{OriginPolicy, ServerConfig},
+    connection::Connection,
+    machine::Machine,
+    timer::{Timer, TimerTable},
+};
+
+/// Judges a request by the rules of RFC 6455 section 4.2.1 and by the configuration.
+///
+/// For requests that another HTTP implementation read; [`ServerHandshake::check`] is the same for its own. The
+/// error's [`response`](HandshakeError::response) is what to answer.
+///
+/// ```
+/// use ws_proto::{ServerConfig, handshake, http::Request};
+///
+/// let request = Request::get("/chat")
+///     .header("host", "example.com")
+///     .header("connection", "keep-alive, Upgrade")
+///     .header("upgrade", "websocket")
+///     .header("sec-websocket-version", "13")
+///     .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+///     .body(())?;
+/// let response = handshake::check(&request, &ServerConfig::default())?.response();
+/// assert_eq!(response.status(), 101);
+/// assert_eq!(response.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// The first rule that is broken, in the order of [`HandshakeError`]'s variants.
+pub fn check<B>(request: &Request<B>, config: &ServerConfig) -> Result<Acceptance, HandshakeError> {
+    let headers = request.headers();
+    if request.method() != Method::GET {
+        return Err(HandshakeError::Method);
+    }
+    if request.version() != Version::HTTP_11 {
+        return Err(HandshakeError::HttpVersion);
+    }
+    if !list::contains_token(headers, &header::CONNECTION, "upgrade")
+        || !list::contains_token(headers, &header::UPGRADE, "websocket")
+    {
+        return Err(HandshakeError::NotUpgrade);
+    }
+    let key = only(headers, &header::SEC_WEBSOCKET_KEY).ok_or(HandshakeError::Key)?;
+    if KEY.decode(key).ok().is_none_or(|key| key.len() != 16) {
+        return Err(HandshakeError::Key);
+    }
+    let version_8 = match only(headers, &header::SEC_WEBSOCKET_VERSION) {
+        Some(b"13") => false,
+        Some(b"8") if config.version_8 => true,
+        _ => return Err(HandshakeError::Version { version_8: config.version_8 }),
+    };
+    let host = host(request).ok_or(HandshakeError::Host)?;
+    if has_body(headers) {
+        return Err(HandshakeError::Body);
+    }
+    if config.path.as_ref().is_some_and(|path| path != request.uri().path()) {
+        return Err(HandshakeError::Path);
+    }
+    let offered = list::distinct_tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL)
+        .map_err(|_| HandshakeError::SubprotocolList)?;
+    list::extensions(headers, &header::SEC_WEBSOCKET_EXTENSIONS).map_err(|_| HandshakeError::ExtensionList)?;
+    let origin = if version_8 { &SEC_WEBSOCKET_ORIGIN } else { &header::ORIGIN };
+    if !headers.get_all(origin).iter().all(|origin| is_let_in(&config.origins, origin, &host)) {
+        return Err(HandshakeError::Origin);
+    }
+    let subprotocol = offered.iter().find(|name| config.subprotocols.contains(name)).cloned();
+    Ok(Acceptance { accept: accept_key(key), offered, subprotocol, headers: HeaderMap::new() })
+}
+
+/// The value of a field that appears once.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?;
+    values.next().is_none().then(|| value.as_bytes())
+}
+
+/// RFC 9112 section 3.2: one `Host` field with a host; that of the target, if it names one, goes before it.
+fn host<B>(request: &Request<B>) -> Option<uri::Authority> {
+    let host = only(request.headers(), &header::HOST)?;
+    let host = uri::Authority::try_from(host).ok().filter(|host| !host.as_str().contains('@'))?;
+    Some(request.uri().authority().cloned().unwrap_or(host))
+}
+
+/// Bytes of a body could pass for frames, so there must be none.
+fn has_body(headers: &HeaderMap) -> bool {
+    let lengths = headers.get_all(header::CONTENT_LENGTH);
+    headers.contains_key(header::TRANSFER_ENCODING) || lengths.iter().any(|length| length != "0")
+}
+
+fn is_let_in(policy: &OriginPolicy, origin: &HeaderValue, host: &uri::Authority) -> bool {
+    let origin = origin.as_bytes();
+    match policy {
+        OriginPolicy::Any => true,
+        OriginPolicy::Same => uri::Uri::try_from(origin).is_ok_and(|origin| {
+            let default = match origin.scheme_str() {
+                Some("https" | "wss") => 443,
+                _ => 80,
+            };
+            let port = |authority: &uri::Authority| authority.port_u16().unwrap_or(default);
+            origin.authority().is_some_and(|origin| {
+                origin.host().eq_ignore_ascii_case(host.host()) && port(origin) == port(host)
+            })
+        }),
+        OriginPolicy::List(list) => list.iter().any(|entry| entry.as_bytes().eq_ignore_ascii_case(origin)),
+    }
+}
+
+/// A request that may be accepted, and what the answer will be.
+#[derive(Clone, Debug)]
+pub struct Acceptance {
+    accept: String,
+    offered: Vec<String>,
+    subprotocol: Option<String>,
+    headers: HeaderMap,
+}
+
+impl Acceptance {
+    /// Chooses a subprotocol, or none, in place of the one the configuration chose.
+    ///
+    /// # Errors
+    ///
+    /// [`AcceptError::Subprotocol`] if the client did not offer it.
+    pub fn set_subprotocol(&mut self, subprotocol: Option<&str>) -> Result<(), AcceptError> {
+        if subprotocol.is_some_and(|name| !self.offered.iter().any(|offered| offered == name)) {
+            return Err(AcceptError::Subprotocol);
+        }
+        self.subprotocol = subprotocol.map(str::to_owned);
+        Ok(())
+    }
+
+    /// Adds a header field to the answer.
+    ///
+    /// # Errors
+    ///
+    /// [`AcceptError::ReservedField`] for a field that the handshake sets or that would frame a body.
+    pub fn add_header(&mut self, name: HeaderName, value: HeaderValue) -> Result<(), AcceptError> {
+        if is_reserved(&name) {
+            return Err(AcceptError::ReservedField(name));
+        }
+        self.headers.append(name, value);
+        Ok(())
+    }
+
+    /// The subprotocols that the client offered, in its order.
+    pub fn offered(&self) -> &[String] {
+        &self.offered
+    }
+
+    /// The subprotocol that the answer names.
+    pub fn subprotocol(&self) -> Option<&str> {
+        self.subprotocol.as_deref()
+    }
+
+    /// The answer, for another HTTP implementation to send.
+    pub fn response(&self) -> Response<()> {
+        let mut response = Response::new(());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = response.headers_mut();
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        let field = |text: &str| HeaderValue::from_str(text).expect("base64 and tokens are visible ASCII");
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, field(&self.accept));
+        if let Some(subprotocol) = &self.subprotocol {
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, field(subprotocol));
+        }
+        headers.extend(self.headers.clone());
+        response
+    }
+
+    /// The connection, once the answer was sent by other means; `leftover` is what was read behind the request.
+    pub fn into_connection(self, config: &ServerConfig, leftover: &[u8], now: Instant) -> Connection {
+        Connection::new(&config.connection, None, &[], now)
+            .with_leftover(leftover)
+            .with_subprotocol(self.subprotocol)
+    }
+}
+
+/// An answer cannot be what the application asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AcceptError {
+    /// The client did not offer this subprotocol.
+    Subprotocol,
+    /// The handshake sets this field itself.
+    ReservedField(HeaderName),
+}
+
+impl fmt::Display for AcceptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Subprotocol => f.write_str("the client did not offer this subprotocol"),
+            Self::ReservedField(name) => write!(f, "the handshake sets {name} itself"),
+        }
+    }
+}
+
+impl std::error::Error for AcceptError {}
+
+/// Fields that are the handshake's own, or would frame a body that is not there.
+pub(super) fn is_reserved(name: &HeaderName) -> bool {
+    [header::UPGRADE, header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING].contains(name)
+        || name.as_str().starts_with("sec-websocket-")
+}
+
+/// The server's side of an opening handshake, without its socket.
+///
+/// Driven as a [`Machine`] until [`advance`](Self::advance) is `true`; then the application looks at the
+/// [`request`](Self::request) and answers: [`accept`](Self::accept) makes a [`Connection`] of it,
+/// [`refuse`](Self::refuse) leaves a machine to be driven to its end. A request that breaks a rule of HTTP is
+/// refused without asking.
+///
+/// ```
+/// use std::{sync::Arc, time::Instant};
+/// use ws_proto::{Machine, ServerConfig, handshake::ServerHandshake};
+///
+/// let now = Instant::now();
+/// let mut handshake = ServerHandshake::new(Arc::new(ServerConfig::default()), now);
+/// let bytes = b"GET /chat HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+///     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+/// handshake.recv_space()[..bytes.len()].copy_from_slice(bytes);
+/// handshake.handle_input(bytes.len(), now);
+///
+/// assert!(handshake.advance());
+/// assert_eq!(handshake.request().unwrap().uri().path(), "/chat");
+/// let acceptance = handshake.check()?;
+/// let (connection, _request) = handshake.accept(acceptance, now);
+/// assert!(connection.buffered_amount() > 100); // the answer leaves first
+/// # Ok::<(), ws_proto::HandshakeError>(())
+/// ```
+#[derive(Debug)]
+pub struct ServerHandshake {
+    config: Arc<ServerConfig>,
+    head: Head,
+    state: State,
+    timers: TimerTable,
+    /// The refusal, as far as it is not written.
+    output: Buffer,
+    eof: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Reading,
+    Received(Request<()>),
+    /// The refusal leaves; then the sending half is shut down, and what still comes is dropped, so that no reset
+    /// overtakes the refusal (RFC 9112 section 9.6).
+    Refusing(HandshakeError),
+    Ended(HandshakeError),
+}
+
+impl ServerHandshake {
+    /// A handshake whose deadline begins now.
+    pub fn new(config: Arc<ServerConfig>, now: Instant) -> Self {
+        let mut timers = TimerTable::default();
+        timers.set(Timer::Handshake, config.head.timeout.map(|timeout| now + timeout));
+        let head = Head::new(&config.head);
+        Self { config, head, state: State::Reading, timers, output: Buffer::default(), eof: false }
+    }
+
+    /// Looks at what came: `true` once the request is there.
+    pub fn advance(&mut self) -> bool {
+        if matches!(self.state, State::Reading) {
+            match self.head.take_request() {
+                Ok(Some(request)) => {
+                    self.timers.stop(Timer::Handshake);
+                    self.state = State::Received(request);
+                }
+                Ok(None) if self.eof => self.end(HandshakeError::Eof),
+                Ok(None) => {}
+                Err(error) => self.fail(error),
+            }
+        }
+        matches!(self.state, State::Received(_))
+    }
+
+    /// The request, once it is there and until it is answered.
+    pub fn request(&self) -> Option<&Request<()>> {
+        match &self.state {
+            State::Received(request) => Some(request),
+            State::Reading | State::Refusing(_) | State::Ended(_) => None,
+        }
+    }
+
+    /// Judges the request: see [`check`].
+    ///
+    /// # Errors
+    ///
+    /// The first rule it breaks; [`fail`](Self::fail) answers with it.
+    ///
+    /// # Panics
+    ///
+    /// If there is no [`request`](Self::request).
+    pub fn check(&self) -> Result<Acceptance, HandshakeError> {
+        check(self.request().expect("a request was received"), &self.config)
+    }
+
+    /// Accepts the request. The connection's first output is the answer, its first input what came behind the
+    /// request.
+    ///
+    /// # Panics
+    ///
+    /// If there is no [`request`](Self::request).
+    pub fn accept(self, acceptance: Acceptance, now: Instant) -> (Connection, Request<()>) {
+        let State::Received(request) = self.state else { panic!("a request was received") };
+        let mut answer = status_line(StatusCode::SWITCHING_PROTOCOLS);
+        fields(&mut answer, acceptance.response().headers());
+        answer.extend_from_slice(b"\r\n");
+        let connection = Connection::new(&self.config.connection, None, &answer, now)
+            .with_leftover(self.head.rest())
+            .with_subprotocol(acceptance.subprotocol);
+        (connection, request)
+    }
+
+    /// Refuses with this response. Its `Content-Length` and `Connection` are set by the handshake.
+    ///
+    /// A status of 1xx or 101 is none of a refusal and becomes 500.
+    pub fn refuse(&mut self, mut response: Response<Bytes>) {
+        if response.status().is_informational() {
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        }
+        let error = HandshakeError::Refused(response.status());
+        self.answer(&response, error);
+    }
+
+    /// Refuses with the response that belongs to an error.
+    pub fn fail(&mut self, error: HandshakeError) {
+        match error.response() {
+            Some(response) => self.answer(&response, error),
+            None => self.end(error),
+        }
+    }
+
+    /// Why there is no connection, once that is certain.
+    pub fn error(&self) -> Option<&HandshakeError> {
+        match &self.state {
+            State::Refusing(error) | State::Ended(error) => Some(error),
+            State::Reading | State::Received(_) => None,
+        }
+    }
+
+    fn answer(&mut self, response: &Response<Bytes>, error: HandshakeError) {
+        if matches!(self.state, State::Reading | State::Received(_)) {
+            let head_only = self.request().is_some_and(|request| request.method() == Method::HEAD);
+            self.output.push(&refusal(response, head_only));
+            self.timers.stop_all();
+            self.state = State::Refusing(error);
+        }
+    }
+
+    fn end(&mut self, error: HandshakeError) {
+        self.timers.stop_all();
+        self.state = State::Ended(error);
+    }
+
+    /// Ends once the refusal is written and nothing more comes.
+    fn end_if_done(&mut self) {
+        if let State::Refusing(error) = &self.state
+            && self.eof
+            && self.output.is_empty()
+        {
+            self.end(error.clone());
+        }
+    }
+}
+
+impl Machine for ServerHandshake {
+    fn recv_space(&mut self) -> &mut [u8] {
+        self.head.recv_space()
+    }
+
+    fn handle_input(&mut self, len: usize, now: Instant) {
+        match self.state {
+            // Bytes behind a refused request are never frames.
+            State::Refusing(_) | State::Ended(_) => {}
+            State::Reading | State::Received(_) => self.head.fill(len),
+        }
+        self.handle_timeout(now);
+    }
+
+    fn handle_eof(&mut self, _now: Instant) {
+        self.eof = true;
+        self.end_if_done();
+    }
+
+    fn handle_write_error(&mut self, _now: Instant) {
+        self.output.clear();
+        if let State::Refusing(error) = &self.state {
+            self.end(error.clone());
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        match self.timers.expire(now) {
+            Some(Timer::Handshake) => self.fail(HandshakeError::Timeout),
+            Some(_) => {
+                if let State::Refusing(error) = &self.state {
+                    self.end(error.clone());
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn output<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        match slices.first_mut() {
+            Some(slice) if !self.output.is_empty() => {
+                *slice = IoSlice::new(self.output.pending());
+                1
+            }
+            _ => 0,
+        }
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.output.consume(len);
+        self.end_if_done();
+    }
+
+    fn poll_timeout(&mut self, now: Instant) -> Option<(Instant, Timer)> {
+        self.head.release();
+        self.output.release();
+        if matches!(self.state, State::Refusing(_)) && !self.timers.is_set(Timer::Close) {
+            let timeout = self.config.connection.close_timeout;
+            self.timers.set(Timer::Close, timeout.map(|timeout| now + timeout));
+        }
+        self.timers.next()
+    }
+
+    fn wants_read(&self) -> bool {
+        !self.eof && matches!(self.state, State::Reading | State::Refusing(_))
+    }
+
+    fn wants_shutdown(&self) -> bool {
+        matches!(self.state, State::Refusing(_) | State::Ended(_)) && self.output.is_empty()
+    }
+
+    fn is_ended(&self) -> bool {
+        matches!(self.state, State::Ended(_))
+    }
+
+    fn set_vectored(&mut self, _vectored: bool) {}
+}
+
+/// Takes a last character with stray bits, as other servers do; the length decides.
+const KEY: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::RequireCanonical)
+        .with_decode_allow_trailing_bits(true),
+);
+
+const SEC_WEBSOCKET_ORIGIN: HeaderName = HeaderName::from_static("sec-websocket-origin");

@@ -1,0 +1,28 @@
+#![doc = include_str!("../README.md")]
+
+mod buffer;
+mod close;
+mod closing;
+mod config;
+mod connection;
+pub mod drive;
+mod error;
+mod frame;
+pub mod handshake;
+mod machine;
+mod message;
+mod recv;
+mod send;
+mod timer;
+
+pub use bytes::Bytes;
+pub use close::{CloseCode, Closed, Initiator};
+pub use config::{ClientConfig, Config, HeadLimits, OriginPolicy, Role, ServerConfig, Version};
+pub use connection::{Connection, Fault};
+pub use error::{Error, ProtocolError, SendError};
+pub use handshake::HandshakeError;
+pub use http;
+pub use machine::Machine;
+pub use message::{Event, Message, Text, Utf8Bytes};
+pub use send::{Fragment, Prepared, Sender};
+pub use timer::Timer;

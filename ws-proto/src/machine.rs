@@ -1,0 +1,69 @@
+//! [`Machine`]: the side of a state machine that its driver sees, bytes and time.
+
+use std::{io::IoSlice, time::Instant};
+
+use crate::timer::Timer;
+
+/// What a driver does with a handshake or a connection: carry bytes and tell the time.
+///
+/// The contract, for any driver over any kind of socket:
+///
+/// 1. Write [`output`](Self::output) to the socket, and [`consume`](Self::consume) as much as it took.
+/// 2. Look at the machine: [`Connection::advance`](crate::Connection::advance) until it is `false`.
+/// 3. If it [`wants_read`](Self::wants_read), read into [`recv_space`](Self::recv_space), then
+///    [`handle_input`](Self::handle_input) or [`handle_eof`](Self::handle_eof), and start again.
+/// 4. If it [`wants_shutdown`](Self::wants_shutdown), shut down the sending half of the socket.
+/// 5. With nothing to do, ask [`poll_timeout`](Self::poll_timeout) and wait: for the socket to be readable
+///    (3), writable (1), or for the deadline ([`handle_timeout`](Self::handle_timeout)).
+/// 6. Once it [`is_ended`](Self::is_ended), write what output is left without waiting, and drop the socket.
+///
+/// Any order is safe; this one has the least latency. [`Driver`](crate::drive::Driver) is this list as code.
+pub trait Machine {
+    /// Where the next read goes. Not empty while [`wants_read`](Self::wants_read). What it holds is arbitrary.
+    fn recv_space(&mut self) -> &mut [u8];
+
+    /// The first `len` bytes of [`recv_space`](Self::recv_space) were filled. Time is taken once a read.
+    ///
+    /// # Panics
+    ///
+    /// If `len` is more than the space.
+    fn handle_input(&mut self, len: usize, now: Instant);
+
+    /// The peer closed its half, or reading failed: nothing more will come. What came before still counts.
+    fn handle_eof(&mut self, now: Instant);
+
+    /// Writing failed: nothing more can be sent, but what the peer sent may still be read.
+    fn handle_write_error(&mut self, now: Instant);
+
+    /// A deadline may have passed. Early and late calls are harmless.
+    fn handle_timeout(&mut self, now: Instant);
+
+    /// Fills `slices` with pending output, for one vectored write, and gives their number; 0 if there is none.
+    fn output<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize;
+
+    /// The socket took the first `len` bytes of [`output`](Self::output).
+    ///
+    /// # Panics
+    ///
+    /// If `len` is more than the output that is pending.
+    fn consume(&mut self, len: usize);
+
+    /// When to call [`handle_timeout`](Self::handle_timeout), and why; to be asked before each wait.
+    ///
+    /// It takes the time because some deadlines begin with the wait: output that is pending is output the
+    /// socket did not take. And memory that is not needed while waiting is given back.
+    fn poll_timeout(&mut self, now: Instant) -> Option<(Instant, Timer)>;
+
+    /// Whether reading makes sense. `false` is back-pressure, or the end.
+    fn wants_read(&self) -> bool;
+
+    /// Whether the sending half of the socket is to be shut down: true once all output is consumed and no more
+    /// will come. Shutting down more than once is harmless.
+    fn wants_shutdown(&self) -> bool;
+
+    /// Whether everything is over and the socket may be dropped.
+    fn is_ended(&self) -> bool;
+
+    /// Tells whether the socket writes several slices in one call; if not, all output comes in one.
+    fn set_vectored(&mut self, vectored: bool);
+}

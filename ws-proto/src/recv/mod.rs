@@ -1,0 +1,336 @@
+//! Bytes of the peer in, frames and messages out: the receiving half of RFC 6455 sections 5 and 6.2.
+//!
+//! ```text
+//!            recv_space                         whole frame: lent where it lies
+//!  socket ───────────────► input ─────────────────────────────────────────────► Event
+//!     │                      │ fragments, frames longer than a block                ▲
+//!     │                      └──────────────► message ──────────────────────────────┘
+//!     └─ the rest of a long frame ───────────────┘
+//! ```
+//!
+//! It knows nothing of what its findings mean for the connection.
+
+mod text;
+
+use text::TextCheck;
+
+use crate::{
+    buffer::Buffer,
+    config::{Config, Role},
+    error::ProtocolError,
+    frame::{Header, Mask, Opcode},
+    message::{Event, Message, Text},
+};
+
+/// The receiving half of a connection.
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    role: Role,
+    max_frame: usize,
+    max_message: usize,
+    /// Bytes as they came. A frame that is being taken in place has its header consumed already.
+    input: Buffer,
+    /// A message that is not in one piece in `input`, as far as it came.
+    message: Buffer,
+    /// Kind of the message that is open, and whether a frame of it ended already.
+    open: Option<Kind>,
+    state: State,
+    text: TextCheck,
+    /// What [`event`](Self::event) lends, dropped by the next [`advance`](Self::advance).
+    lent: Option<(Step, Place)>,
+}
+
+/// Kind of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Binary,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Between frames, or inside a header.
+    Header,
+    /// Inside the payload of a frame that will lie whole in `input`; `ready` bytes of it are unmasked and checked.
+    InPlace { header: Header, ready: usize },
+    /// Inside the payload of a frame that is appended to `message`; `left` bytes of it are still to come, and
+    /// those in `message` from `ready` on are raw.
+    Appending { mask: Mask, fin: bool, left: u64, ready: usize },
+    /// After a Close frame or a fault: whatever comes is dropped.
+    Discarding,
+}
+
+/// Where the payload of an event lies.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// The first bytes pending in `input`, so many.
+    Input(usize),
+    /// All that is pending in `message`.
+    Message,
+}
+
+/// What the bytes amounted to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// A text message is complete.
+    Text,
+    /// A binary message is complete.
+    Binary,
+    Ping,
+    Pong,
+    Close,
+}
+
+impl Receiver {
+    pub(crate) fn new(role: Role, config: &Config) -> Self {
+        Self {
+            role,
+            max_frame: config.max_frame,
+            max_message: config.max_message,
+            input: Buffer::default(),
+            message: Buffer::default(),
+            open: None,
+            state: State::Header,
+            text: TextCheck::default(),
+            lent: None,
+        }
+    }
+
+    /// Takes bytes that were read before there was a receiver.
+    pub(crate) fn push_input(&mut self, bytes: &[u8]) {
+        self.input.push(bytes);
+    }
+
+    /// Where the next read goes. Never empty while [`wants_read`](Self::wants_read).
+    pub(crate) fn recv_space(&mut self) -> &mut [u8] {
+        if let Some(left) = self.reads_directly() {
+            // Memory follows what arrived, not what the header promised.
+            let len = left.min(self.message.len().max(Buffer::BLOCK));
+            return &mut self.message.reserve(len)[..len];
+        }
+        let rest_of_frame = match self.state {
+            State::InPlace { header, .. } => (header.len as usize).saturating_sub(self.input.len()),
+            State::Header | State::Appending { .. } | State::Discarding => 0,
+        };
+        self.input.reserve(rest_of_frame.max(SHORTEST_READ))
+    }
+
+    /// The first `len` bytes of [`recv_space`](Self::recv_space) were filled by a read.
+    pub(crate) fn handle_input(&mut self, len: usize) {
+        match self.state {
+            State::Discarding => {}
+            _ if self.reads_directly().is_some() => self.message.fill(len),
+            _ => self.input.fill(len),
+        }
+    }
+
+    /// How much of a long frame's payload may be read straight to the end of the message.
+    fn reads_directly(&self) -> Option<usize> {
+        match self.state {
+            State::Appending { left, ready, .. } if self.input.is_empty() => {
+                let left = left as usize - (self.message.len() - ready);
+                // A short rest is better read together with what follows it.
+                (left >= DIRECT_READ).then_some(left)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether more bytes can be taken. Always so when [`advance`](Self::advance) asked for more; else until
+    /// half a block of them waits.
+    pub(crate) fn wants_read(&self) -> bool {
+        self.input.len() <= IN_PLACE
+    }
+
+    /// Goes on to the next event, which [`event`](Self::event) then lends; `None` needs more bytes.
+    #[inline]
+    pub(crate) fn advance(&mut self) -> Result<Option<Step>, ProtocolError> {
+        match self.lent.take() {
+            Some((_, Place::Input(len))) => self.input.consume(len),
+            Some((_, Place::Message)) => self.message.clear(),
+            None => {}
+        }
+        loop {
+            match self.state {
+                State::Header => {
+                    let Some((mut header, n)) = Header::decode(self.input.pending(), self.role)? else {
+                        return Ok(None);
+                    };
+                    self.check_sequence(&header)?;
+                    self.input.consume(n);
+                    // A frame that came whole needs no state: the fast path of small messages.
+                    let alone = header.fin && self.open.is_none() || header.opcode.is_control();
+                    if alone && header.len <= self.input.len() as u64 {
+                        let payload = &mut self.input.pending_mut()[..header.len as usize];
+                        header.mask.apply(payload);
+                        if header.opcode == Opcode::Text {
+                            text::check(payload)?;
+                        }
+                        return Ok(Some(self.lend(step(header.opcode), Place::Input(header.len as usize))));
+                    }
+                    self.state = if alone && header.len <= IN_PLACE as u64 {
+                        State::InPlace { header, ready: 0 }
+                    } else {
+                        self.open = self.open.or(Some(match header.opcode {
+                            Opcode::Text => Kind::Text,
+                            _ => Kind::Binary,
+                        }));
+                        let ready = self.message.len();
+                        State::Appending { mask: header.mask, fin: header.fin, left: header.len, ready }
+                    };
+                }
+                State::InPlace { mut header, ready } => {
+                    let len = header.len as usize;
+                    let arrived = self.input.len().min(len);
+                    let piece = &mut self.input.pending_mut()[ready..arrived];
+                    header.mask.apply(piece);
+                    if header.opcode == Opcode::Text {
+                        self.text.push(piece)?;
+                    }
+                    if arrived < len {
+                        self.state = State::InPlace { header, ready: arrived };
+                        return Ok(None);
+                    }
+                    if header.opcode == Opcode::Text {
+                        self.text.finish()?;
+                    }
+                    self.state = State::Header;
+                    return Ok(Some(self.lend(step(header.opcode), Place::Input(len))));
+                }
+                State::Appending { mut mask, fin, left, ready } => {
+                    let raw = (self.message.len() - ready) as u64;
+                    let arrived = (left - raw).min(self.input.len() as u64) as usize;
+                    self.message.push(&self.input.pending()[..arrived]);
+                    self.input.consume(arrived);
+                    let piece = &mut self.message.pending_mut()[ready..];
+                    mask.apply(piece);
+                    if self.open == Some(Kind::Text) {
+                        self.text.push(piece)?;
+                    }
+                    let left = left - piece.len() as u64;
+                    if left > 0 {
+                        self.state = State::Appending { mask, fin, left, ready: self.message.len() };
+                        return Ok(None);
+                    }
+                    self.state = State::Header;
+                    if fin {
+                        self.text.finish()?;
+                        let kind = self.open.take().expect("a frame that is appended belongs to a message");
+                        let step = if kind == Kind::Text { Step::Text } else { Step::Binary };
+                        return Ok(Some(self.lend(step, Place::Message)));
+                    }
+                }
+                State::Discarding => {
+                    self.input.clear();
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    fn lend(&mut self, step: Step, place: Place) -> Step {
+        self.lent = Some((step, place));
+        step
+    }
+
+    /// The rules that relate a frame to the message it belongs to (section 5.4), and the limits, before any of
+    /// its payload is looked at.
+    #[inline]
+    fn check_sequence(&self, header: &Header) -> Result<(), ProtocolError> {
+        match (header.opcode, self.open) {
+            (Opcode::Continuation, None) => return Err(ProtocolError::UnexpectedContinuation),
+            (Opcode::Text | Opcode::Binary, Some(_)) => return Err(ProtocolError::InterleavedMessage),
+            (Opcode::Continuation, Some(_)) | (Opcode::Text | Opcode::Binary, None) => {}
+            (Opcode::Close, _) if header.len == 1 => return Err(ProtocolError::ClosePayload),
+            (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => return Ok(()),
+        }
+        if header.len > self.max_frame as u64 {
+            return Err(ProtocolError::FrameTooLong { len: header.len, limit: self.max_frame });
+        }
+        if header.len > (self.max_message - self.message.len()) as u64 {
+            return Err(ProtocolError::MessageTooLong { limit: self.max_message });
+        }
+        Ok(())
+    }
+
+    /// Stops reading frames: what came and what comes is dropped (sections 5.5.1 and 7.1.7).
+    pub(crate) fn discard(&mut self) {
+        self.state = State::Discarding;
+        self.lent = None;
+        self.open = None;
+        self.input.clear();
+        self.message.clear();
+        self.release();
+    }
+
+    /// Gives back memory that is not needed while nothing arrives.
+    pub(crate) fn release(&mut self) {
+        if self.lent.is_none() {
+            self.input.release();
+            self.message.release();
+        }
+    }
+
+    /// The payload of what [`advance`](Self::advance) found.
+    #[inline]
+    pub(crate) fn payload(&self) -> &[u8] {
+        match self.lent {
+            Some((_, Place::Input(len))) => &self.input.pending()[..len],
+            Some((_, Place::Message)) => self.message.pending(),
+            None => &[],
+        }
+    }
+
+    /// What [`advance`](Self::advance) found, but for a Close frame, which is the connection's to report.
+    #[inline]
+    pub(crate) fn event(&self) -> Option<Event<'_>> {
+        let (step, _) = self.lent?;
+        let payload = self.payload();
+        match step {
+            Step::Text => Some(Event::Text(Text::checked(payload))),
+            Step::Binary => Some(Event::Binary(payload)),
+            Step::Ping => Some(Event::Ping(payload)),
+            Step::Pong => Some(Event::Pong(payload)),
+            Step::Close => None,
+        }
+    }
+
+    /// The message that [`advance`](Self::advance) found, as its own: moved if it has a buffer to itself.
+    pub(crate) fn take_message(&mut self) -> Option<Message> {
+        match self.lent? {
+            (Step::Text | Step::Binary, Place::Input(_)) => self.event()?.to_message(),
+            (Step::Text, Place::Message) => {
+                self.lent = None;
+                let text = bytes::Bytes::from(self.message.take());
+                Some(Message::Text(text.try_into().expect("checked as it arrived")))
+            }
+            (Step::Binary, Place::Message) => {
+                self.lent = None;
+                Some(Message::Binary(self.message.take().into()))
+            }
+            (Step::Ping | Step::Pong | Step::Close, _) => None,
+        }
+    }
+}
+
+/// What a whole frame of this opcode amounts to.
+#[inline]
+fn step(opcode: Opcode) -> Step {
+    match opcode {
+        Opcode::Text => Step::Text,
+        Opcode::Binary => Step::Binary,
+        Opcode::Ping => Step::Ping,
+        Opcode::Pong => Step::Pong,
+        Opcode::Close => Step::Close,
+        Opcode::Continuation => unreachable!("a continuation does not stand alone"),
+    }
+}
+
+/// Longest frame that waits in the input until it is whole; longer ones move on to the message as they come.
+const IN_PLACE: usize = Buffer::BLOCK / 2;
+
+/// Least room for a read, so that bytes near the end of a block do not come in small pieces.
+const SHORTEST_READ: usize = Buffer::BLOCK / 4;
+
+/// Shortest rest of a frame that gets a read of its own.
+const DIRECT_READ: usize = 16 * 1024;

@@ -1,0 +1,398 @@
+//! Messages in, bytes for the peer out: the sending half of RFC 6455 sections 5 and 6.1.
+
+mod prepared;
+mod queue;
+
+use std::io::IoSlice;
+
+pub use prepared::Prepared;
+use queue::Queue;
+use rand_chacha::{
+    ChaCha12Rng,
+    rand_core::{Rng, SeedableRng},
+};
+
+use crate::{
+    buffer::Buffer,
+    close::{ClosePayload, MAX_CONTROL},
+    config::Config,
+    error::SendError,
+    frame::Opcode,
+    message::{Message, Text},
+};
+
+/// The sending half of a connection: what an application sends through.
+///
+/// A call queues whole frames or changes nothing. Queued bytes leave by
+/// [`output`](crate::Machine::output) and [`consume`](crate::Machine::consume).
+///
+/// ```
+/// # use std::time::Instant;
+/// # use ws_proto::{Config, Connection, SendError};
+/// # let mut connection = Connection::server(&Config::default(), Instant::now());
+/// let sender = connection.sender();
+/// sender.send_text("hello")?;
+/// sender.send_fragment("first ".into(), false)?;
+/// sender.send_fragment("last".into(), true)?;
+/// assert_eq!(sender.buffered_amount(), 2 + 5 + 2 + 6 + 2 + 4);
+/// # Ok::<(), SendError>(())
+/// ```
+#[derive(Debug)]
+pub struct Sender {
+    queue: Queue,
+    high_water: usize,
+    /// Source of masking keys; a server has none.
+    keys: Option<Box<MaskingKeys>>,
+    /// Whether payloads may leave as slices of their own.
+    vectored: bool,
+    state: SendState,
+    /// A message is being sent in fragments.
+    in_fragment: bool,
+    /// The one pong that waits for its turn: the answer to the newest ping (section 5.5.3).
+    pong: Option<Box<Control>>,
+    /// Pongs queued since the last read, and how many of them go at once.
+    pongs: usize,
+    max_pongs: usize,
+    /// The socket took less than it was offered.
+    blocked: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SendState {
+    Open,
+    /// A Close frame is queued or sent: nothing may follow it.
+    Closing,
+    /// The socket takes nothing any more.
+    Broken,
+}
+
+/// The payload of a control frame.
+#[derive(Debug)]
+struct Control {
+    bytes: [u8; MAX_CONTROL],
+    len: usize,
+}
+
+/// Fresh, unpredictable masking keys (RFC 6455 section 5.3): a ChaCha stream over the caller's seed.
+#[derive(Debug)]
+pub(crate) struct MaskingKeys(ChaCha12Rng);
+
+impl MaskingKeys {
+    pub(crate) fn new(seed: [u8; 32]) -> Self {
+        Self(ChaCha12Rng::from_seed(seed))
+    }
+
+    pub(crate) fn next(&mut self) -> [u8; 4] {
+        self.0.next_u32().to_ne_bytes()
+    }
+}
+
+/// A piece of a message that is sent in fragments: text or binary, as the whole message.
+///
+/// A piece of text may not cut a character, as it is a `str`; the frames of the peer may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fragment<'a> {
+    /// A piece of a text message.
+    Text(Text<'a>),
+    /// A piece of a binary message.
+    Binary(&'a [u8]),
+}
+
+impl<'a> From<&'a str> for Fragment<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl<'a> From<&'a [u8]> for Fragment<'a> {
+    fn from(payload: &'a [u8]) -> Self {
+        Self::Binary(payload)
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u8; N]> for Fragment<'a> {
+    fn from(payload: &'a [u8; N]) -> Self {
+        Self::Binary(payload)
+    }
+}
+
+/// Commands: what an application wants to send.
+impl Sender {
+    /// A client has a source of masking keys, a server has none. `preamble` leaves before any frame.
+    pub(crate) fn new(config: &Config, keys: Option<MaskingKeys>, preamble: &[u8]) -> Self {
+        Self {
+            queue: Queue::new(preamble),
+            high_water: config.high_water,
+            keys: keys.map(Box::new),
+            vectored: true,
+            state: SendState::Open,
+            in_fragment: false,
+            pong: None,
+            pongs: 0,
+            max_pongs: config.max_pongs_per_read,
+            blocked: false,
+        }
+    }
+
+    /// Queues a text message, copied from a `&str` or from a received [`Text`].
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Full`] at the high-water mark, [`SendError::InFragment`] inside a fragmented message,
+    /// [`SendError::Closed`] once the connection closes.
+    #[inline]
+    pub fn send_text<'a>(&mut self, text: impl Into<Text<'a>>) -> Result<(), SendError> {
+        self.check_message()?;
+        self.push(true, Opcode::Text, text.into().as_bytes());
+        Ok(())
+    }
+
+    /// Queues a binary message, copied.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_text`](Self::send_text).
+    #[inline]
+    pub fn send_binary(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        self.check_message()?;
+        self.push(true, Opcode::Binary, payload);
+        Ok(())
+    }
+
+    /// Queues a message. A server does not copy a long one: it leaves by a vectored write from where it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_text`](Self::send_text).
+    #[inline]
+    pub fn send(&mut self, message: &Message) -> Result<(), SendError> {
+        self.check_message()?;
+        let opcode = match message {
+            Message::Text(_) => Opcode::Text,
+            Message::Binary(_) => Opcode::Binary,
+        };
+        if self.shares(message.len()) {
+            self.queue.push_shared(opcode, message.clone().into_bytes());
+        } else {
+            self.push(true, opcode, message.as_bytes());
+        }
+        Ok(())
+    }
+
+    /// Queues a message that was encoded beforehand, to be sent to many.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_text`](Self::send_text).
+    pub fn send_prepared(&mut self, prepared: &Prepared) -> Result<(), SendError> {
+        self.check_message()?;
+        if self.shares(prepared.payload().len()) {
+            self.queue.push_shared(prepared.opcode(), prepared.payload().clone());
+        } else if self.keys.is_none() {
+            self.queue.push_encoded(prepared.frame());
+        } else {
+            self.push(true, prepared.opcode(), prepared.payload());
+        }
+        Ok(())
+    }
+
+    /// Queues one frame of a message that is sent in fragments (section 5.4), copied; `last` ends the message.
+    ///
+    /// The first fragment decides the kind of the message. Pings, pongs and a close may be sent in between,
+    /// other messages may not.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_text`](Self::send_text), but for [`SendError::InFragment`].
+    pub fn send_fragment(&mut self, fragment: Fragment<'_>, last: bool) -> Result<(), SendError> {
+        self.check_room()?;
+        let (opcode, payload) = match fragment {
+            Fragment::Text(text) => (Opcode::Text, text.as_bytes()),
+            Fragment::Binary(payload) => (Opcode::Binary, payload),
+        };
+        let opcode = if self.in_fragment { Opcode::Continuation } else { opcode };
+        self.push(last, opcode, payload);
+        self.in_fragment = !last;
+        Ok(())
+    }
+
+    /// Queues a ping (section 5.5.2).
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::ControlTooLong`] over 125 bytes, [`SendError::Full`] at the high-water mark,
+    /// [`SendError::Closed`] once the connection closes.
+    pub fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        self.control(Opcode::Ping, payload)
+    }
+
+    /// Queues a pong that answers no ping, which is a one-way heartbeat (section 5.5.3). Pings are answered
+    /// without this.
+    ///
+    /// # Errors
+    ///
+    /// As [`ping`](Self::ping).
+    pub fn pong(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        self.control(Opcode::Pong, payload)
+    }
+
+    fn control(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), SendError> {
+        if payload.len() > MAX_CONTROL {
+            return Err(SendError::ControlTooLong { len: payload.len() });
+        }
+        self.check_room()?;
+        self.push(true, opcode, payload);
+        Ok(())
+    }
+
+    #[inline]
+    fn check_message(&self) -> Result<(), SendError> {
+        self.check_room()?;
+        if self.in_fragment { Err(SendError::InFragment) } else { Ok(()) }
+    }
+
+    #[inline]
+    fn check_room(&self) -> Result<(), SendError> {
+        if self.state != SendState::Open {
+            Err(SendError::Closed)
+        } else if self.is_full() {
+            Err(SendError::Full)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether a payload of this length leaves as a slice of its own.
+    fn shares(&self, len: usize) -> bool {
+        self.keys.is_none() && self.vectored && len >= SHARED
+    }
+
+    #[inline]
+    fn push(&mut self, fin: bool, opcode: Opcode, payload: &[u8]) {
+        let key = self.keys.as_mut().map(|keys| keys.next());
+        self.queue.push(fin, opcode, payload, key);
+    }
+}
+
+/// Getters.
+impl Sender {
+    /// Bytes that wait to be written, framing included.
+    pub fn buffered_amount(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether the queue is at its high-water mark, so that [`SendError::Full`] is the answer to a message.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.queue.len() >= self.high_water && !self.queue.is_empty()
+    }
+
+    /// Whether messages may still be sent: no Close frame is queued or sent, and the socket works.
+    pub fn is_open(&self) -> bool {
+        self.state == SendState::Open
+    }
+}
+
+/// For the connection.
+impl Sender {
+    /// Answers a ping: at once while the peer takes what is written, else the newest one only.
+    pub(crate) fn queue_pong(&mut self, payload: &[u8]) {
+        if self.state != SendState::Open {
+            return;
+        }
+        if self.pong.is_none() && !self.blocked && !self.is_full() && self.pongs < self.max_pongs {
+            self.pongs += 1;
+            self.push(true, Opcode::Pong, payload);
+            return;
+        }
+        let pong = self.pong.get_or_insert_with(|| Box::new(Control { bytes: [0; MAX_CONTROL], len: 0 }));
+        pong.bytes[..payload.len()].copy_from_slice(payload);
+        pong.len = payload.len();
+    }
+
+    /// Queues the pong that waits, if its turn has come: in front of everything but the frame that is being
+    /// written. So at most two pongs wait for a blocked socket, one begun and the newest.
+    pub(crate) fn place_pong(&mut self) {
+        if (self.blocked || self.is_full()) && !self.queue.at_boundary() {
+            return;
+        }
+        if let Some(pong) = self.pong.take() {
+            let key = self.keys.as_mut().map(|keys| keys.next());
+            self.queue.push_front(Opcode::Pong, &pong.bytes[..pong.len], key);
+        }
+    }
+
+    /// A read brought bytes: its pings have a fresh allowance.
+    #[inline]
+    pub(crate) fn handle_input(&mut self) {
+        self.pongs = 0;
+    }
+
+    /// Queues an empty keepalive ping, unless output waits: then the write deadline watches the peer.
+    pub(crate) fn queue_keepalive(&mut self) {
+        if self.state == SendState::Open && self.queue.is_empty() {
+            self.push(true, Opcode::Ping, b"");
+        }
+    }
+
+    /// Queues the Close frame behind everything; nothing may follow it.
+    pub(crate) fn queue_close(&mut self, payload: &ClosePayload) {
+        if self.state == SendState::Open {
+            if let Some(pong) = self.pong.take() {
+                self.push(true, Opcode::Pong, &pong.bytes[..pong.len]);
+            }
+            self.push(true, Opcode::Close, payload.as_bytes());
+            self.state = SendState::Closing;
+        }
+    }
+
+    /// The socket takes nothing any more: what is queued is lost.
+    pub(crate) fn break_off(&mut self) {
+        self.state = SendState::Broken;
+        self.pong = None;
+        self.queue = Queue::new(&[]);
+    }
+
+    /// Has every payload copied into the one output buffer, for sockets without vectored writes.
+    pub(crate) fn set_vectored(&mut self, vectored: bool) {
+        self.vectored = vectored;
+    }
+
+    /// Before waiting: notes whether the socket left something, else gives back memory.
+    pub(crate) fn handle_wait(&mut self) {
+        self.blocked = !self.queue.is_empty();
+        if !self.blocked {
+            self.queue.release();
+        }
+    }
+
+    #[inline]
+    pub(crate) fn output<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        // With a pong waiting, nothing but the rest of the frame it waits for.
+        self.queue.output(slices, self.pong.is_some())
+    }
+
+    #[inline]
+    pub(crate) fn consume(&mut self, len: usize) {
+        self.queue.consume(len);
+        if self.queue.is_empty() {
+            self.blocked = false;
+        }
+        self.place_pong();
+    }
+
+    /// Whether the socket still takes what is written.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.state == SendState::Broken
+    }
+
+    #[inline]
+    pub(crate) fn has_output(&self) -> bool {
+        !self.queue.is_empty()
+    }
+}
+
+/// Shortest payload that leaves as a slice of its own: below it a copy costs less than what a slice adds to a
+/// write.
+pub(crate) const SHARED: usize = Buffer::BLOCK / 8;
