@@ -1,0 +1,115 @@
+//! A server that sends every message back, or to everybody.
+//!
+//!     cargo run --release --bin echo -- --listen 127.0.0.1:9001
+//!
+//! It shows the lent path (`recv_split`), which copies nothing out and writes all answers to one read together, and
+//! in `--mode broadcast` the owned path with `select!` and messages that are encoded once.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{net::TcpStream, runtime, sync::broadcast};
+use ws_examples::{Words, fail};
+use ws_tokio::{CloseCode, Config, Error, Event, HeadLimits, OriginPolicy, Prepared, Server, ServerConfig, WebSocket};
+
+const USAGE: &str = "echo [--listen ADDR] [--threads N] [--path P] [--subprotocol NAME]... [--origin O]... \
+    [--max-message BYTES] [--handshake-timeout SECONDS] [--close-timeout SECONDS] [--keepalive SECONDS] \
+    [--mode echo|broadcast]";
+
+fn main() {
+    let mut words = Words::of_process();
+    let listen = words.option("--listen").unwrap_or_else(|| "127.0.0.1:9001".to_owned());
+    let threads = words.option("--threads").unwrap_or(1);
+    let mode = words.option("--mode").unwrap_or_else(|| "echo".to_owned());
+    let broadcast = match mode.as_str() {
+        "echo" => None,
+        "broadcast" => Some(broadcast::Sender::new(MAX_BEHIND)),
+        _ => fail(&format!("--mode {mode}: echo or broadcast")),
+    };
+    let config = config(&mut words);
+    words.end(USAGE);
+
+    let mut runtime = match threads {
+        1 => runtime::Builder::new_current_thread(),
+        _ => runtime::Builder::new_multi_thread(),
+    };
+    let runtime = runtime.worker_threads(threads).enable_all().build().unwrap_or_else(|error| fail(&error.to_string()));
+    if let Err(error) = runtime.block_on(serve(&listen, config, broadcast)) {
+        fail(&format!("{listen}: {error}"));
+    }
+}
+
+fn config(words: &mut Words) -> ServerConfig {
+    let seconds = |value: f64| if value > 0.0 { Duration::try_from_secs_f64(value).ok() } else { None };
+    let mut config = ServerConfig {
+        path: words.option("--path"),
+        subprotocols: words.all("--subprotocol"),
+        ..ServerConfig::default()
+    };
+    let origins = words.all("--origin");
+    if !origins.is_empty() {
+        config.origins = OriginPolicy::List(origins);
+    }
+    let Config { max_message, max_frame, close_timeout, keepalive, .. } = &mut config.connection;
+    if let Some(bytes) = words.option("--max-message") {
+        (*max_message, *max_frame) = (bytes, bytes);
+    }
+    // 0 switches a deadline off.
+    if let Some(value) = words.option("--close-timeout") {
+        *close_timeout = seconds(value);
+    }
+    if let Some(value) = words.option("--keepalive") {
+        *keepalive = seconds(value);
+    }
+    let HeadLimits { timeout, .. } = &mut config.head;
+    if let Some(value) = words.option("--handshake-timeout") {
+        *timeout = seconds(value);
+    }
+    config
+}
+
+async fn serve(listen: &str, config: ServerConfig, news: Option<broadcast::Sender<Prepared>>) -> std::io::Result<()> {
+    let server = Arc::new(Server::bind(listen, config).await?);
+    println!("listening on ws://{}/", server.local_addr()?);
+    loop {
+        let handshake = server.accept().await;
+        let news = news.clone();
+        tokio::spawn(async move {
+            let (ws, _request) = handshake.accept().await?;
+            match news {
+                None => echo(ws).await,
+                Some(news) => share(ws, news).await,
+            }
+        });
+    }
+}
+
+async fn echo(mut ws: WebSocket<TcpStream>) -> Result<(), Error> {
+    while let Some((event, sender)) = ws.recv_split().await? {
+        match event {
+            Event::Text(text) => sender.send_text(text)?,
+            Event::Binary(payload) => sender.send_binary(payload)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+async fn share(mut ws: WebSocket<TcpStream>, news: broadcast::Sender<Prepared>) -> Result<(), Error> {
+    let mut feed = news.subscribe();
+    loop {
+        tokio::select! {
+            message = ws.recv() => match message? {
+                // Nobody hears it if everybody has left.
+                Some(message) => drop(news.send(Prepared::new(message))),
+                None => return Ok(()),
+            },
+            message = feed.recv() => match message {
+                Ok(message) => ws.send_prepared(&message).await?,
+                Err(_) => return ws.close(CloseCode::TRY_AGAIN_LATER, "too slow").await,
+            },
+        }
+    }
+}
+
+/// How many messages a client may be behind in broadcast mode before it is sent away.
+const MAX_BEHIND: usize = 1024;
