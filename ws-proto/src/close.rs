@@ -172,13 +172,14 @@ mod tests {
     #[test]
     fn s7_4_codes_that_may_travel() {
         let sendable = |code: u16| CloseCode::new(code).is_sendable();
-        let ranges: Vec<(u16, u16)> = (0..=u16::MAX).filter(|&c| sendable(c)).fold(Vec::new(), |mut all, code| {
-            match all.last_mut() {
-                Some((_, last)) if *last + 1 == code => *last = code,
-                _ => all.push((code, code)),
-            }
-            all
-        });
+        let ranges: Vec<(u16, u16)> =
+            (0..=u16::MAX).filter(|&c| sendable(c)).fold(Vec::new(), |mut all, code| {
+                match all.last_mut() {
+                    Some((_, last)) if *last + 1 == code => *last = code,
+                    _ => all.push((code, code)),
+                }
+                all
+            });
         assert_eq!(ranges, [(1000, 1003), (1007, 1014), (3000, 4999)]);
     }
 

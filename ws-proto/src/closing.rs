@@ -64,7 +64,9 @@ impl Closing {
             | (Self::Sent | Self::Done | Self::Failed, Input::Close)
             | (Self::Done | Self::Failed, Input::PeerClose | Input::Fault) => (self, effects(false, false)),
             (Self::Open | Self::Sent | Self::Done | Self::Failed, Input::Eof)
-            | (Self::Sent | Self::Done | Self::Failed, Input::Deadline) => (Self::Ended, effects(false, false)),
+            | (Self::Sent | Self::Done | Self::Failed, Input::Deadline) => {
+                (Self::Ended, effects(false, false))
+            }
         }
     }
 }
@@ -75,7 +77,10 @@ mod tests {
 
     /// The rows of the table above: for each state, the next state and the effects for each input.
     const TABLE: [(Closing, [(Closing, &str); 5]); 5] = [
-        (Open, [(Sent, "send"), (Done, "send discard"), (Failed, "send discard"), (Ended, ""), (Ended, "send")]),
+        (
+            Open,
+            [(Sent, "send"), (Done, "send discard"), (Failed, "send discard"), (Ended, ""), (Ended, "send")],
+        ),
         (Sent, [(Sent, ""), (Done, "discard"), (Failed, "discard"), (Ended, ""), (Ended, "")]),
         (Done, [(Done, ""), (Done, ""), (Done, ""), (Ended, ""), (Ended, "")]),
         (Failed, [(Failed, ""), (Failed, ""), (Failed, ""), (Ended, ""), (Ended, "")]),

@@ -333,7 +333,8 @@ impl Machine for Connection {
         if self.sender.has_output() && !self.timers.is_set(Timer::Write) {
             self.timers.set(Timer::Write, self.config.write.map(|timeout| now + timeout));
         }
-        let ending = self.closing != Closing::Open || self.incoming != Incoming::Open || self.sender.is_broken();
+        let ending =
+            self.closing != Closing::Open || self.incoming != Incoming::Open || self.sender.is_broken();
         if ending && !self.timers.is_set(Timer::Close) {
             self.timers.set(Timer::Close, self.config.close.map(|timeout| now + timeout));
         }
@@ -375,7 +376,8 @@ impl Connection {
             Err(error) => return self.fail(error),
         };
         let initiator = if self.closing == Closing::Open { Initiator::Peer } else { Initiator::Local };
-        let answer = if code == CloseCode::NO_STATUS { ClosePayload::EMPTY } else { ClosePayload::code(code) };
+        let answer =
+            if code == CloseCode::NO_STATUS { ClosePayload::EMPTY } else { ClosePayload::code(code) };
         self.closed = Some(Closed { code, reason, clean: true, initiator });
         self.step_closing(Input::PeerClose, &answer);
     }
@@ -443,4 +445,3 @@ impl Connection {
         }
     }
 }
-

@@ -78,7 +78,11 @@ impl<S: Socket> Driver<S> {
     ///
     /// Why the connection did not end cleanly, once; `false` after that.
     #[inline]
-    pub fn poll_event(&mut self, connection: &mut Connection, cx: &mut Context<'_>) -> Poll<Result<bool, Error>> {
+    pub fn poll_event(
+        &mut self,
+        connection: &mut Connection,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<bool, Error>> {
         loop {
             if connection.advance() {
                 return Poll::Ready(Ok(true));
@@ -107,7 +111,11 @@ impl<S: Socket> Driver<S> {
     /// # Errors
     ///
     /// [`Error::Io`] if the socket failed, or what ended the connection.
-    pub fn poll_flush(&mut self, connection: &mut Connection, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    pub fn poll_flush(
+        &mut self,
+        connection: &mut Connection,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
         loop {
             if self.poll_write(connection, cx).is_ready() {
                 return Poll::Ready(self.error.take().map_or(Ok(()), |error| Err(error.into())));

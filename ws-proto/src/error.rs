@@ -91,7 +91,9 @@ impl fmt::Display for ProtocolError {
             Self::ClosePayload => f.write_str("close frame with one byte of payload"),
             Self::CloseCode(code) => write!(f, "close code {code} must not be sent"),
             Self::InvalidUtf8 => f.write_str("text is not UTF-8"),
-            Self::FrameTooLong { len, limit } => write!(f, "frame of {len} bytes passes the limit of {limit}"),
+            Self::FrameTooLong { len, limit } => {
+                write!(f, "frame of {len} bytes passes the limit of {limit}")
+            }
             Self::MessageTooLong { limit } => write!(f, "message passes the limit of {limit} bytes"),
         }
     }

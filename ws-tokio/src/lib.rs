@@ -9,8 +9,9 @@ pub use client::{client, connect, connect_with};
 pub use server::{Handshake, Server, accept, accept_with};
 pub use websocket::WebSocket;
 pub use ws_proto::{
-    Bytes, ClientConfig, CloseCode, Closed, Config, Error, Event, Fragment, HandshakeError, HeadLimits, Initiator,
-    Message, OriginPolicy, Prepared, ProtocolError, SendError, Sender, ServerConfig, Text, Timer, Utf8Bytes, Version,
+    Bytes, ClientConfig, CloseCode, Closed, Config, Error, Event, Fragment, HandshakeError, HeadLimits,
+    Initiator, Message, OriginPolicy, Prepared, ProtocolError, SendError, Sender, ServerConfig, Text, Timer,
+    Utf8Bytes, Version,
     handshake::{AcceptError, Acceptance, client_request},
     http,
 };

@@ -190,7 +190,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// # Cancel safety
     ///
     /// As [`send`](Self::send), for this fragment.
-    pub async fn send_fragment(&mut self, fragment: impl Into<Fragment<'_>>, last: bool) -> Result<(), Error> {
+    pub async fn send_fragment(
+        &mut self,
+        fragment: impl Into<Fragment<'_>>,
+        last: bool,
+    ) -> Result<(), Error> {
         let fragment = fragment.into();
         self.room().await.send_fragment(fragment, last)?;
         self.flush().await

@@ -9,7 +9,9 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{net::TcpStream, runtime, sync::broadcast};
 use ws_examples::{Words, fail};
-use ws_tokio::{CloseCode, Config, Error, Event, HeadLimits, OriginPolicy, Prepared, Server, ServerConfig, WebSocket};
+use ws_tokio::{
+    CloseCode, Config, Error, Event, HeadLimits, OriginPolicy, Prepared, Server, ServerConfig, WebSocket,
+};
 
 const USAGE: &str = "echo [--listen ADDR] [--threads N] [--path P] [--subprotocol NAME]... [--origin O]... \
     [--max-message BYTES] [--handshake-timeout SECONDS] [--close-timeout SECONDS] [--keepalive SECONDS] \
@@ -32,7 +34,8 @@ fn main() {
         1 => runtime::Builder::new_current_thread(),
         _ => runtime::Builder::new_multi_thread(),
     };
-    let runtime = runtime.worker_threads(threads).enable_all().build().unwrap_or_else(|error| fail(&error.to_string()));
+    let runtime =
+        runtime.worker_threads(threads).enable_all().build().unwrap_or_else(|error| fail(&error.to_string()));
     if let Err(error) = runtime.block_on(serve(&listen, config, broadcast)) {
         fail(&format!("{listen}: {error}"));
     }
@@ -67,7 +70,11 @@ fn config(words: &mut Words) -> ServerConfig {
     config
 }
 
-async fn serve(listen: &str, config: ServerConfig, news: Option<broadcast::Sender<Prepared>>) -> std::io::Result<()> {
+async fn serve(
+    listen: &str,
+    config: ServerConfig,
+    news: Option<broadcast::Sender<Prepared>>,
+) -> std::io::Result<()> {
     let server = Arc::new(Server::bind(listen, config).await?);
     println!("listening on ws://{}/", server.local_addr()?);
     loop {

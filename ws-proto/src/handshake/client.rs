@@ -254,7 +254,8 @@ fn write_request(request: &Request<()>, config: &ClientConfig, key: &str) -> Res
         return Err(HandshakeError::Method);
     }
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-    let mut out = format!("GET {}{target} HTTP/1.1\r\n", if target.starts_with('?') { "/" } else { "" }).into_bytes();
+    let mut out =
+        format!("GET {}{target} HTTP/1.1\r\n", if target.starts_with('?') { "/" } else { "" }).into_bytes();
     match request.headers().get(header::HOST) {
         Some(_) => {}
         None => field(&mut out, "host", host(request.uri())?.as_bytes()),
@@ -376,14 +377,16 @@ enum Framing {
 impl Body {
     fn new(response: &Response<()>) -> Self {
         let headers = response.headers();
-        let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let framing = if response.status() == StatusCode::NO_CONTENT || response.status() == StatusCode::NOT_MODIFIED {
-            Framing::Length(0)
-        } else if list::contains_token(headers, &header::TRANSFER_ENCODING, "chunked") {
-            Framing::ChunkSize
-        } else {
-            length.map_or(Framing::UntilEof, Framing::Length)
-        };
+        let length =
+            headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let framing =
+            if response.status() == StatusCode::NO_CONTENT || response.status() == StatusCode::NOT_MODIFIED {
+                Framing::Length(0)
+            } else if list::contains_token(headers, &header::TRANSFER_ENCODING, "chunked") {
+                Framing::ChunkSize
+            } else {
+                length.map_or(Framing::UntilEof, Framing::Length)
+            };
         Self { framing, bytes: Vec::new() }
     }
 

@@ -55,11 +55,17 @@ impl Head {
             let previous = self.scanned.checked_sub(1).map(|before| self.bytes.pending()[before]);
             if self.scanned >= self.limits.max_len {
                 let in_first_line = self.lines == 0;
-                return Err(if in_first_line { HandshakeError::TargetTooLong } else { HandshakeError::HeadTooLong });
+                return Err(if in_first_line {
+                    HandshakeError::TargetTooLong
+                } else {
+                    HandshakeError::HeadTooLong
+                });
             }
             self.scanned += 1;
             match byte {
-                b'\n' if previous != Some(b'\r') => return Err(HandshakeError::Malformed("a line ends without CR")),
+                b'\n' if previous != Some(b'\r') => {
+                    return Err(HandshakeError::Malformed("a line ends without CR"));
+                }
                 _ if previous == Some(b'\r') && byte != b'\n' => {
                     return Err(HandshakeError::Malformed("a CR without LF"));
                 }

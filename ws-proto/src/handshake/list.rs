@@ -10,7 +10,10 @@ pub(crate) struct InvalidList;
 /// 5.6.1.2). A comma inside a quoted string is part of its element.
 fn elements<'a>(headers: &'a HeaderMap, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
     let lines = headers.get_all(name).into_iter();
-    lines.flat_map(|line| split_unquoted(line.as_bytes(), b',')).map(<[u8]>::trim_ascii).filter(|e| !e.is_empty())
+    lines
+        .flat_map(|line| split_unquoted(line.as_bytes(), b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|e| !e.is_empty())
 }
 
 /// Whether the list has this token, in any case.
@@ -141,18 +144,38 @@ mod tests {
         let got = extensions(&headers(&["foo; a; b=1; a=\"2\\2\" , bar", "foo"]), &FIELD).unwrap();
         let param = |name: &str, value: Option<&str>| (name.to_owned(), value.map(str::to_owned));
         let foo = vec![param("a", None), param("b", Some("1")), param("a", Some("22"))];
-        assert_eq!(got, [
-            Extension { name: "foo".into(), params: foo },
-            Extension { name: "bar".into(), params: vec![] },
-            Extension { name: "foo".into(), params: vec![] },
-        ]);
+        assert_eq!(
+            got,
+            [
+                Extension { name: "foo".into(), params: foo },
+                Extension { name: "bar".into(), params: vec![] },
+                Extension { name: "foo".into(), params: vec![] },
+            ]
+        );
     }
 
     #[test]
     fn s9_1_what_is_no_extension() {
         for bad in [
-            "", ",", ";", "foo;", "foo;;a", "foo; =1", "foo; a=", "foo; a=\"\"", "foo; a=\"b", "foo; a=\"b,c\"",
-            "foo; a=\"b\\", "foo; a=b c", "foo bar", "foo; a =1", "foo; a= 1", "f@o", "foo; a=\"b\"c", "fo\"o", "foo; \"a\"",
+            "",
+            ",",
+            ";",
+            "foo;",
+            "foo;;a",
+            "foo; =1",
+            "foo; a=",
+            "foo; a=\"\"",
+            "foo; a=\"b",
+            "foo; a=\"b,c\"",
+            "foo; a=\"b\\",
+            "foo; a=b c",
+            "foo bar",
+            "foo; a =1",
+            "foo; a= 1",
+            "f@o",
+            "foo; a=\"b\"c",
+            "fo\"o",
+            "foo; \"a\"",
         ] {
             assert_eq!(extensions(&headers(&[bad]), &FIELD), Err(InvalidList), "{bad:?}");
         }

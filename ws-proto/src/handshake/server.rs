@@ -81,7 +81,8 @@ pub fn check<B>(request: &Request<B>, config: &ServerConfig) -> Result<Acceptanc
     }
     let offered = list::distinct_tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL)
         .map_err(|_| HandshakeError::SubprotocolList)?;
-    list::extensions(headers, &header::SEC_WEBSOCKET_EXTENSIONS).map_err(|_| HandshakeError::ExtensionList)?;
+    list::extensions(headers, &header::SEC_WEBSOCKET_EXTENSIONS)
+        .map_err(|_| HandshakeError::ExtensionList)?;
     let origin = if version_8 { &SEC_WEBSOCKET_ORIGIN } else { &header::ORIGIN };
     if !headers.get_all(origin).iter().all(|origin| is_let_in(&config.origins, origin, &host)) {
         return Err(HandshakeError::Origin);

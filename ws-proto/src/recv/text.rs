@@ -25,7 +25,8 @@ impl TextCheck {
             }
         }
         // A character that the piece's end may cut starts in its last three bytes.
-        let cut = piece.len() - piece.iter().rev().take(3).position(|&byte| byte >= 0xc0).map_or(0, |i| i + 1);
+        let cut =
+            piece.len() - piece.iter().rev().take(3).position(|&byte| byte >= 0xc0).map_or(0, |i| i + 1);
         let (whole, last) = piece.split_at(cut);
         simdutf8::basic::from_utf8(whole).map_err(|_| ProtocolError::InvalidUtf8)?;
         match std::str::from_utf8(last) {

@@ -205,7 +205,9 @@ impl Queue {
         masked
             + match frame[1] & 0x7f {
                 126 => 4 + usize::from(u16::from_be_bytes([frame[2], frame[3]])),
-                127 => 10 + u64::from_be_bytes(*frame[2..].first_chunk().expect("a header is whole")) as usize,
+                127 => {
+                    10 + u64::from_be_bytes(*frame[2..].first_chunk().expect("a header is whole")) as usize
+                }
                 len => 2 + usize::from(len),
             }
     }
