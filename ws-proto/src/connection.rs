@@ -129,7 +129,7 @@ impl Connection {
     pub(crate) fn new(config: &Config, keys: Option<MaskingKeys>, preamble: &[u8], now: Instant) -> Self {
         let role = if keys.is_some() { Role::Client } else { Role::Server };
         let mut timers = TimerTable::default();
-        timers.set(Timer::KeepAlive, config.keepalive.map(|interval| now + interval));
+        timers.arm(Timer::KeepAlive, now, config.keepalive);
         Self {
             receiver: Receiver::new(role, config),
             sender: Sender::new(config, keys, preamble),
@@ -280,7 +280,7 @@ impl Machine for Connection {
         self.last_input = now;
         if self.timers.is_set(Timer::Pong) {
             self.timers.stop(Timer::Pong);
-            self.timers.set(Timer::KeepAlive, self.config.keepalive.map(|interval| now + interval));
+            self.timers.arm(Timer::KeepAlive, now, self.config.keepalive);
         }
         // A peer that never pauses must not outrun the deadlines.
         self.handle_timeout(now);
@@ -331,12 +331,12 @@ impl Machine for Connection {
             return None;
         }
         if self.sender.has_output() && !self.timers.is_set(Timer::Write) {
-            self.timers.set(Timer::Write, self.config.write.map(|timeout| now + timeout));
+            self.timers.arm(Timer::Write, now, self.config.write);
         }
         let ending =
             self.closing != Closing::Open || self.incoming != Incoming::Open || self.sender.is_broken();
         if ending && !self.timers.is_set(Timer::Close) {
-            self.timers.set(Timer::Close, self.config.close.map(|timeout| now + timeout));
+            self.timers.arm(Timer::Close, now, self.config.close);
         }
         self.timers.next()
     }
@@ -433,15 +433,14 @@ impl Connection {
     /// The keepalive timer fired: the peer was silent for the whole interval, or the timer only looked.
     fn keep_alive(&mut self, now: Instant) {
         let Some(interval) = self.config.keepalive else { return };
-        let due = self.last_input + interval;
-        if due > now {
-            self.timers.set(Timer::KeepAlive, Some(due));
-            return;
+        let left = interval.saturating_sub(now.saturating_duration_since(self.last_input));
+        if left > Duration::ZERO {
+            return self.timers.arm(Timer::KeepAlive, now, Some(left));
         }
         self.sender.queue_keepalive();
         match self.config.pong {
-            Some(timeout) => self.timers.set(Timer::Pong, Some(now + timeout)),
-            None => self.timers.set(Timer::KeepAlive, Some(now + interval)),
+            Some(timeout) => self.timers.arm(Timer::Pong, now, Some(timeout)),
+            None => self.timers.arm(Timer::KeepAlive, now, Some(interval)),
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The deadlines of a connection, and the reason each stands for.
 
-use std::{fmt, time::Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 /// What a deadline is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,12 +40,14 @@ pub(crate) struct TimerTable {
 }
 
 impl TimerTable {
-    pub(crate) fn set(&mut self, timer: Timer, deadline: Option<Instant>) {
-        self.deadlines[timer as usize] = deadline;
+    /// Arms a timer, anew if it is armed; `None`, or longer than time can tell, stops it.
+    pub(crate) fn arm(&mut self, timer: Timer, now: Instant, timeout: Option<Duration>) {
+        // Never at once, so that handling a timer that arms itself again comes to an end.
+        self.deadlines[timer as usize] = timeout.and_then(|timeout| now.checked_add(timeout.max(SHORTEST)));
     }
 
     pub(crate) fn stop(&mut self, timer: Timer) {
-        self.set(timer, None);
+        self.deadlines[timer as usize] = None;
     }
 
     pub(crate) fn stop_all(&mut self) {
@@ -70,12 +75,12 @@ impl TimerTable {
     }
 }
 
+const SHORTEST: Duration = Duration::from_millis(1);
+
 const TIMERS: [Timer; 5] = [Timer::Handshake, Timer::KeepAlive, Timer::Pong, Timer::Write, Timer::Close];
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -85,8 +90,10 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let mut timers = TimerTable::default();
         assert_eq!(timers.next(), None);
-        timers.set(Timer::Close, Some(at(20)));
-        timers.set(Timer::Write, Some(at(10)));
+        timers.arm(Timer::Close, start, Some(Duration::from_millis(20)));
+        timers.arm(Timer::Write, start, Some(Duration::from_millis(10)));
+        timers.arm(Timer::Pong, start, None);
+        timers.arm(Timer::KeepAlive, start, Some(Duration::MAX));
         assert_eq!(timers.next(), Some((at(10), Timer::Write)));
         assert_eq!(timers.expire(at(9)), None);
         assert_eq!(timers.expire(at(30)), Some(Timer::Write));

@@ -128,7 +128,7 @@ impl ClientHandshake {
         let mut output = Buffer::default();
         output.push(&write_request(request, config, &key)?);
         let mut timers = TimerTable::default();
-        timers.set(Timer::Handshake, config.head.timeout.map(|timeout| now + timeout));
+        timers.arm(Timer::Handshake, now, config.head.timeout);
         Ok(Self {
             keys,
             accept: accept_key(key.as_bytes()),

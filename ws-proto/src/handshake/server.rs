@@ -276,7 +276,7 @@ impl ServerHandshake {
     /// A handshake whose deadline begins now.
     pub fn new(config: Arc<ServerConfig>, now: Instant) -> Self {
         let mut timers = TimerTable::default();
-        timers.set(Timer::Handshake, config.head.timeout.map(|timeout| now + timeout));
+        timers.arm(Timer::Handshake, now, config.head.timeout);
         let head = Head::new(&config.head);
         Self { config, head, state: State::Reading, timers, output: Buffer::default(), eof: false }
     }
@@ -444,8 +444,7 @@ impl Machine for ServerHandshake {
         self.head.release();
         self.output.release();
         if matches!(self.state, State::Refusing(_)) && !self.timers.is_set(Timer::Close) {
-            let timeout = self.config.connection.close_timeout;
-            self.timers.set(Timer::Close, timeout.map(|timeout| now + timeout));
+            self.timers.arm(Timer::Close, now, self.config.connection.close_timeout);
         }
         self.timers.next()
     }
