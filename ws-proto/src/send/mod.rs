@@ -5,12 +5,12 @@ mod queue;
 
 use std::io::IoSlice;
 
-pub use prepared::Prepared;
-use queue::Queue;
-use rand_chacha::{
+use chacha20::{
     ChaCha12Rng,
     rand_core::{Rng, SeedableRng},
 };
+pub use prepared::Prepared;
+use queue::Queue;
 
 use crate::{
     buffer::Buffer,
