@@ -15,3 +15,8 @@ pub use ws_proto::{
     handshake::{AcceptError, Acceptance, client_request},
     http,
 };
+
+/// The examples of the workspace's README compile, too.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct WorkspaceReadme;
