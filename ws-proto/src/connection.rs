@@ -318,7 +318,7 @@ impl Machine for Connection {
     #[inline]
     fn consume(&mut self, len: usize) {
         self.sender.consume(len);
-        if len > 0 && self.timers.is_set(Timer::Write) {
+        if len > 0 {
             self.timers.stop(Timer::Write);
         }
         self.end_if_drained();

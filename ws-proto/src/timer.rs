@@ -37,39 +37,48 @@ impl fmt::Display for Timer {
 #[derive(Debug, Default)]
 pub(crate) struct TimerTable {
     deadlines: [Option<Instant>; TIMERS.len()],
+    /// The earliest of them: asked for with every read, changed seldom.
+    next: Option<(Instant, Timer)>,
 }
 
 impl TimerTable {
     /// Arms a timer, anew if it is armed; `None`, or longer than time can tell, stops it.
     pub(crate) fn arm(&mut self, timer: Timer, now: Instant, timeout: Option<Duration>) {
         // Never at once, so that handling a timer that arms itself again comes to an end.
-        self.deadlines[timer as usize] = timeout.and_then(|timeout| now.checked_add(timeout.max(SHORTEST)));
+        self.set(timer, timeout.and_then(|timeout| now.checked_add(timeout.max(SHORTEST))));
     }
 
     pub(crate) fn stop(&mut self, timer: Timer) {
-        self.deadlines[timer as usize] = None;
+        if self.is_set(timer) {
+            self.set(timer, None);
+        }
     }
 
     pub(crate) fn stop_all(&mut self) {
         *self = Self::default();
     }
 
+    fn set(&mut self, timer: Timer, deadline: Option<Instant>) {
+        self.deadlines[timer as usize] = deadline;
+        let armed = TIMERS.into_iter().filter_map(|timer| Some((self.deadlines[timer as usize]?, timer)));
+        self.next = armed.min_by_key(|&(deadline, _)| deadline);
+    }
+
+    #[inline]
     pub(crate) fn is_set(&self, timer: Timer) -> bool {
         self.deadlines[timer as usize].is_some()
     }
 
     /// The earliest deadline and its timer.
+    #[inline]
     pub(crate) fn next(&self) -> Option<(Instant, Timer)> {
-        let armed = TIMERS.into_iter().filter_map(|timer| Some((self.deadlines[timer as usize]?, timer)));
-        armed.min_by_key(|&(deadline, _)| deadline)
+        self.next
     }
 
     /// Stops a timer that is due and names it; the earliest first.
+    #[inline]
     pub(crate) fn expire(&mut self, now: Instant) -> Option<Timer> {
-        let (deadline, timer) = self.next()?;
-        if deadline > now {
-            return None;
-        }
+        let (_, timer) = self.next.filter(|&(deadline, _)| deadline <= now)?;
         self.stop(timer);
         Some(timer)
     }

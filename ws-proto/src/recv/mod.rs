@@ -28,6 +28,8 @@ pub(crate) struct Receiver {
     role: Role,
     max_frame: usize,
     max_message: usize,
+    /// Longest payload with a length of up to 16 bits that both limits allow.
+    max_short: usize,
     /// Bytes as they came. A frame that is being taken in place has its header consumed already.
     input: Buffer,
     /// A message that is not in one piece in `input`, as far as it came.
@@ -87,6 +89,7 @@ impl Receiver {
             role,
             max_frame: config.max_frame,
             max_message: config.max_message,
+            max_short: 0xffff.min(config.max_frame).min(config.max_message),
             input: Buffer::default(),
             message: Buffer::default(),
             open: None,
@@ -150,6 +153,47 @@ impl Receiver {
             Some((_, Place::Message)) => self.message.clear(),
             None => {}
         }
+        match self.advance_short() {
+            Some(step) => step.map(Some),
+            None => self.advance_any(),
+        }
+    }
+
+    /// The common case on its own: a masked message in one frame that came whole, with a length of 7 or 16 bits.
+    /// Anything else, and any fault but that of the text, is left to [`advance_any`](Self::advance_any).
+    #[inline]
+    fn advance_short(&mut self) -> Option<Result<Step, ProtocolError>> {
+        if !matches!(self.state, State::Header) || self.open.is_some() || self.role == Role::Client {
+            return None;
+        }
+        let bytes = self.input.pending_mut();
+        let &mut [first, second, third, fourth, ..] = bytes else { return None };
+        let step = match first {
+            0x81 => Step::Text,
+            0x82 => Step::Binary,
+            _ => return None,
+        };
+        let (header_len, len) = match second {
+            0x80..=0xfd => (6, usize::from(second - 0x80)),
+            0xfe => (8, usize::from(u16::from_be_bytes([third, fourth]))),
+            _ => return None,
+        };
+        if len > self.max_short || header_len == 8 && len < 126 {
+            return None;
+        }
+        let (header, payload) = bytes.split_at_mut_checked(header_len)?;
+        let payload = payload.get_mut(..len)?;
+        Mask::new(*header.last_chunk().expect("a header ends with its key")).apply(payload);
+        if step == Step::Text
+            && let Err(error) = text::check(payload)
+        {
+            return Some(Err(error));
+        }
+        self.input.consume(header_len);
+        Some(Ok(self.lend(step, Place::Input(len))))
+    }
+
+    fn advance_any(&mut self) -> Result<Option<Step>, ProtocolError> {
         loop {
             match self.state {
                 State::Header => {
@@ -158,7 +202,7 @@ impl Receiver {
                     };
                     self.check_sequence(&header)?;
                     self.input.consume(n);
-                    // A frame that came whole needs no state: the fast path of small messages.
+                    // A frame that came whole needs no state.
                     let alone = header.fin && self.open.is_none() || header.opcode.is_control();
                     if alone && header.len <= self.input.len() as u64 {
                         let payload = &mut self.input.pending_mut()[..header.len as usize];

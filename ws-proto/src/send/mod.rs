@@ -123,7 +123,8 @@ impl Sender {
     pub(crate) fn new(config: &Config, keys: Option<MaskingKeys>, preamble: &[u8]) -> Self {
         Self {
             queue: Queue::new(preamble),
-            high_water: config.high_water,
+            // An empty queue has room, whatever the mark.
+            high_water: config.high_water.max(1),
             keys: keys.map(Box::new),
             vectored: true,
             state: SendState::Open,
@@ -285,7 +286,7 @@ impl Sender {
     /// Whether the queue is at its high-water mark, so that [`SendError::Full`] is the answer to a message.
     #[inline]
     pub fn is_full(&self) -> bool {
-        self.queue.len() >= self.high_water && !self.queue.is_empty()
+        self.queue.len() >= self.high_water
     }
 
     /// Whether messages may still be sent: no Close frame is queued or sent, and the socket works.

@@ -49,11 +49,9 @@ impl Queue {
     /// Queues a frame, its payload copied, masked if there is a key.
     #[inline]
     pub(super) fn push(&mut self, fin: bool, opcode: Opcode, payload: &[u8], key: Option<[u8; 4]>) {
-        let mut header = [0; Header::MAX_LEN];
-        let n = encode(fin, opcode, payload.len(), key, &mut header);
         let space = self.inline.reserve(Header::MAX_LEN + payload.len());
-        // The whole array, as a copy of a known length is cheap.
-        space[..Header::MAX_LEN].copy_from_slice(&header);
+        let header = space.first_chunk_mut().expect("there is room for a header");
+        let n = encode(fin, opcode, payload.len(), key, header);
         let copy = &mut space[n..n + payload.len()];
         copy.copy_from_slice(payload);
         if let Some(key) = key {
