@@ -401,10 +401,17 @@ impl Connection {
         }
     }
 
-    fn end(&mut self, input: Input, fault: Fault, initiator: Initiator) {
-        if self.closed.is_none() {
-            self.fault = Some(fault);
-            self.closed = Some(self.abnormal(initiator));
+    fn end(&mut self, input: Input, mut fault: Fault, mut initiator: Initiator) {
+        if self.incoming != Incoming::Open {
+            // The peer left before the deadline came.
+            (fault, initiator) = (Fault::Abnormal, Initiator::Peer);
+        }
+        match &mut self.closed {
+            Some(closed) => closed.clean &= !self.sender.is_broken() && !self.sender.has_output(),
+            None => {
+                self.fault = Some(fault);
+                self.closed = Some(self.abnormal(initiator));
+            }
         }
         self.step_closing(input, &ClosePayload::code(CloseCode::INTERNAL_ERROR));
     }
@@ -426,6 +433,9 @@ impl Connection {
         // One close deadline runs from the first step to the last. `poll_timeout` arms it, which has the time.
         if self.closing == Closing::Open || next == Closing::Ended {
             self.timers.stop_all();
+        }
+        if next == Closing::Ended {
+            self.sender.end();
         }
         self.closing = next;
     }

@@ -62,7 +62,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         Self::new(connection, Driver::new(TokioSocket::new(stream)))
     }
 
-    /// The next message; `None` once the connection has ended with a closing handshake, which
+    /// The next message; `None` once the connection has ended with a Close frame of the peer, which
     /// [`closed`](Self::closed) tells about.
     ///
     /// Pings and pongs are skipped (and answered). What was fed leaves before this waits.
@@ -164,6 +164,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     pub async fn feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
         let message = message.into();
         self.room().await.send(&message)?;
+        if self.connection.sender().is_full() {
+            // The mark is reached: what the stream takes without waiting leaves.
+            poll_fn(|cx| Poll::Ready(self.driver.poll_room(&mut self.connection, cx).is_ready())).await;
+        }
         Ok(())
     }
 

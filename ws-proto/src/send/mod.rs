@@ -60,7 +60,7 @@ pub struct Sender {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SendState {
     Open,
-    /// A Close frame is queued or sent: nothing may follow it.
+    /// Nothing may follow what is queued: a Close frame is its last, or the connection has ended.
     Closing,
     /// The socket takes nothing any more.
     Broken,
@@ -344,6 +344,13 @@ impl Sender {
                 self.push(true, Opcode::Pong, &pong.bytes[..pong.len]);
             }
             self.push(true, Opcode::Close, payload.as_bytes());
+            self.state = SendState::Closing;
+        }
+    }
+
+    /// The connection has ended: nothing can follow what is queued.
+    pub(crate) fn end(&mut self) {
+        if self.state == SendState::Open {
             self.state = SendState::Closing;
         }
     }

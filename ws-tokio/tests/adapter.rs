@@ -1,0 +1,96 @@
+//! The adapters' common suite on tokio.
+
+#[path = "../../tests/adapter.rs"]
+mod adapter;
+
+/// What is tokio's own.
+mod rt {
+    use std::{
+        fmt::Debug,
+        io,
+        net::SocketAddr,
+        time::{Duration, Instant},
+    };
+
+    pub(crate) use tokio::{task::yield_now, time::sleep};
+    use tokio::{
+        io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+        runtime::{Builder, Runtime},
+    };
+    pub(crate) use ws_tokio as ws;
+
+    /// Unit of time of [`block_on_timed`]. Its clock jumps to the next timer, so it costs nothing.
+    pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+    pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Debug {}
+
+    impl<S: AsyncRead + AsyncWrite + Unpin + Send + Debug> Stream for S {}
+
+    /// Any stream.
+    pub(crate) type Link = Box<dyn Stream>;
+
+    pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+        runtime().block_on(future)
+    }
+
+    pub(crate) fn block_on_timed<F: Future>(future: F) -> F::Output {
+        runtime().block_on(async {
+            tokio::time::pause();
+            future.await
+        })
+    }
+
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    pub(crate) fn spawn<T: Send + 'static>(
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = T> + Send {
+        let task = tokio::spawn(future);
+        async move { task.await.unwrap() }
+    }
+
+    pub(crate) fn now() -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
+    /// Two ends of a pipe in memory that holds so many bytes each way.
+    pub(crate) fn duplex(len: usize) -> (Link, Link) {
+        let (a, b) = tokio::io::duplex(len);
+        (Box::new(a), Box::new(b))
+    }
+
+    pub(crate) struct Listener(TcpListener);
+
+    impl Listener {
+        pub(crate) async fn bind() -> Self {
+            Self(TcpListener::bind("127.0.0.1:0").await.unwrap())
+        }
+
+        pub(crate) fn address(&self) -> SocketAddr {
+            self.0.local_addr().unwrap()
+        }
+
+        pub(crate) async fn accept(&self) -> Link {
+            Box::new(self.0.accept().await.unwrap().0)
+        }
+    }
+
+    pub(crate) async fn connect(address: SocketAddr) -> Link {
+        Box::new(TcpStream::connect(address).await.unwrap())
+    }
+
+    pub(crate) async fn read(link: &mut Link, buf: &mut [u8]) -> io::Result<usize> {
+        link.read(buf).await
+    }
+
+    pub(crate) async fn write_all(link: &mut Link, bytes: &[u8]) -> io::Result<()> {
+        link.write_all(bytes).await
+    }
+
+    pub(crate) async fn shutdown(link: &mut Link) -> io::Result<()> {
+        link.shutdown().await
+    }
+}
