@@ -83,6 +83,11 @@ impl Buffer {
         self.storage[self.start..][..bytes.len()].copy_from_slice(bytes);
     }
 
+    /// Drops all but the first `len` pending bytes.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.end = self.end.min(self.start + len);
+    }
+
     pub(crate) fn clear(&mut self) {
         (self.start, self.end) = (0, 0);
     }

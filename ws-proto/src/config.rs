@@ -110,6 +110,10 @@ pub struct ServerConfig {
     pub subprotocols: Vec<String>,
     /// Which values of `Origin` are let in. Default [`OriginPolicy::Any`].
     pub origins: OriginPolicy,
+    /// Compression by permessage-deflate. Default `None`: offers are declined, as compression costs memory and time
+    /// that a server should choose to spend.
+    #[cfg(feature = "deflate")]
+    pub deflate: Option<crate::DeflateConfig>,
     /// Whether version 8 (the last draft before RFC 6455) is spoken beside 13. Default `false`.
     pub version_8: bool,
 }
@@ -143,6 +147,9 @@ pub struct ClientConfig {
     pub max_body: usize,
     /// Subprotocols to offer, in order of preference. Default: none.
     pub subprotocols: Vec<String>,
+    /// Compression by permessage-deflate. Default: offered. `None` offers nothing.
+    #[cfg(feature = "deflate")]
+    pub deflate: Option<crate::DeflateConfig>,
     /// The protocol version to ask for. Default [`Version::V13`].
     pub version: Version,
 }
@@ -154,6 +161,8 @@ impl Default for ClientConfig {
             head: HeadLimits::default(),
             max_body: 64 * 1024,
             subprotocols: Vec::new(),
+            #[cfg(feature = "deflate")]
+            deflate: Some(crate::DeflateConfig::default()),
             version: Version::V13,
         }
     }

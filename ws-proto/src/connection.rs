@@ -9,6 +9,7 @@ use crate::{
     close::{self, CloseCode, ClosePayload, Closed, Initiator},
     closing::{Closing, Input},
     config::{Config, Role},
+    deflate::{Deflater, Inflater},
     error::{Error, ProtocolError, SendError},
     machine::Machine,
     message::{Event, Message, Utf8Bytes},
@@ -153,6 +154,12 @@ impl Connection {
     /// Takes bytes that were read together with a handshake made elsewhere, before anything else is read.
     pub fn with_leftover(mut self, bytes: &[u8]) -> Self {
         self.receiver.push_input(bytes);
+        self
+    }
+
+    pub(crate) fn with_deflate(mut self, deflater: Option<Deflater>, inflater: Option<Inflater>) -> Self {
+        self.sender.set_deflater(deflater);
+        self.receiver.set_inflater(inflater);
         self
     }
 
@@ -447,6 +454,7 @@ impl Connection {
         if left > Duration::ZERO {
             return self.timers.arm(Timer::KeepAlive, now, Some(left));
         }
+        self.sender.rest();
         self.sender.queue_keepalive();
         match self.config.pong {
             Some(timeout) => self.timers.arm(Timer::Pong, now, Some(timeout)),

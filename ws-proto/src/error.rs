@@ -13,7 +13,8 @@ use crate::{close::CloseCode, handshake::HandshakeError, timer::Timer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// A reserved bit is set that no extension defined (section 5.2).
+    /// A reserved bit is set that no extension defined, or the one for compression where it has no place (section
+    /// 5.2; RFC 7692 section 6).
     ReservedBits,
     /// The opcode is one of the reserved: 3 to 7 or 11 to 15 (section 5.2).
     ReservedOpcode(u8),
@@ -39,6 +40,8 @@ pub enum ProtocolError {
     CloseCode(u16),
     /// Text, or the reason of a Close frame, is not UTF-8 (section 8.1).
     InvalidUtf8,
+    /// A compressed message does not inflate (RFC 7692 section 7.2.2).
+    Deflate,
     /// A frame is longer than [`Config::max_frame`](crate::Config::max_frame).
     FrameTooLong {
         /// The length in the frame's header.
@@ -57,7 +60,7 @@ impl ProtocolError {
     /// The close code that tells the peer.
     pub fn close_code(self) -> CloseCode {
         match self {
-            Self::InvalidUtf8 => CloseCode::INVALID_PAYLOAD,
+            Self::InvalidUtf8 | Self::Deflate => CloseCode::INVALID_PAYLOAD,
             Self::FrameTooLong { .. } | Self::MessageTooLong { .. } => CloseCode::TOO_BIG,
             Self::ReservedBits
             | Self::ReservedOpcode(_)
@@ -91,6 +94,7 @@ impl fmt::Display for ProtocolError {
             Self::ClosePayload => f.write_str("close frame with one byte of payload"),
             Self::CloseCode(code) => write!(f, "close code {code} must not be sent"),
             Self::InvalidUtf8 => f.write_str("text is not UTF-8"),
+            Self::Deflate => f.write_str("compressed message does not inflate"),
             Self::FrameTooLong { len, limit } => {
                 write!(f, "frame of {len} bytes passes the limit of {limit}")
             }

@@ -5,6 +5,11 @@ mod close;
 mod closing;
 mod config;
 mod connection;
+#[cfg(feature = "deflate")]
+mod deflate;
+#[cfg(not(feature = "deflate"))]
+#[path = "deflate/off.rs"]
+mod deflate;
 pub mod drive;
 mod error;
 mod frame;
@@ -19,6 +24,8 @@ pub use bytes::Bytes;
 pub use close::{CloseCode, Closed, Initiator};
 pub use config::{ClientConfig, Config, HeadLimits, OriginPolicy, Role, ServerConfig, Version};
 pub use connection::{Connection, Fault};
+#[cfg(feature = "deflate")]
+pub use deflate::{DeflateConfig, DeflatePool, WindowBits};
 pub use error::{Error, ProtocolError, SendError};
 pub use handshake::HandshakeError;
 pub use http;

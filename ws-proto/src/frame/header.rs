@@ -53,6 +53,8 @@ impl TryFrom<u8> for Opcode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) fin: bool,
+    /// The bit that marks the first frame of a compressed message (RFC 7692 section 6).
+    pub(crate) rsv1: bool,
     pub(crate) opcode: Opcode,
     pub(crate) mask: Mask,
     /// Length of the payload in bytes.
@@ -66,15 +68,24 @@ impl Header {
     /// Reads the header at the start of `bytes`, for a receiver of role `role`: the header and its length, or
     /// `None` if more bytes are needed.
     ///
-    /// What the first two bytes forbid is an error as soon as they are there.
+    /// What the first two bytes forbid is an error as soon as they are there. `compression` was agreed on or not.
     #[inline]
-    pub(crate) fn decode(bytes: &[u8], role: Role) -> Result<Option<(Self, usize)>, ProtocolError> {
+    pub(crate) fn decode(
+        bytes: &[u8],
+        role: Role,
+        compression: bool,
+    ) -> Result<Option<(Self, usize)>, ProtocolError> {
         let [first, second, rest @ ..] = bytes else { return Ok(None) };
         // Section 5.2: reserved bits are 0 unless an extension defines them.
-        if first & (RSV1 | RSV2 | RSV3) != 0 {
+        let rsv1 = first & RSV1 != 0;
+        if first & (RSV2 | RSV3) != 0 || rsv1 && !compression {
             return Err(ProtocolError::ReservedBits);
         }
         let opcode = Opcode::try_from(first & 0x0f)?;
+        // RFC 7692 section 6: it belongs to a message, and to its first frame.
+        if rsv1 && !matches!(opcode, Opcode::Text | Opcode::Binary) {
+            return Err(ProtocolError::ReservedBits);
+        }
         let fin = first & FIN != 0;
         let short_len = second & 0x7f;
         // Section 5.5: control frames are short and whole.
@@ -112,23 +123,40 @@ impl Header {
             return Err(ProtocolError::NonMinimalLength);
         }
         if !masked {
-            return Ok(Some((Self { fin, opcode, mask: Mask::NONE, len }, before_key)));
+            return Ok(Some((Self { fin, rsv1, opcode, mask: Mask::NONE, len }, before_key)));
         }
         let Some((key, _)) = rest.split_first_chunk() else { return Ok(None) };
-        Ok(Some((Self { fin, opcode, mask: Mask::new(*key), len }, before_key + 4)))
+        Ok(Some((Self { fin, rsv1, opcode, mask: Mask::new(*key), len }, before_key + 4)))
+    }
+}
+
+/// The first byte of a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct First(u8);
+
+impl First {
+    /// Of a frame that is a whole message, or a control frame.
+    #[inline]
+    pub(crate) fn whole(opcode: Opcode) -> Self {
+        Self(FIN | opcode as u8)
+    }
+
+    /// Of one frame of a message.
+    #[inline]
+    pub(crate) fn of(fin: bool, rsv1: bool, opcode: Opcode) -> Self {
+        Self(if fin { FIN } else { 0 } | if rsv1 { RSV1 } else { 0 } | opcode as u8)
     }
 }
 
 /// Writes a header, with the shortest form of the length, into `out`; gives its length.
 #[inline]
 pub(crate) fn encode(
-    fin: bool,
-    opcode: Opcode,
+    first: First,
     len: usize,
     key: Option<[u8; 4]>,
     out: &mut [u8; Header::MAX_LEN],
 ) -> usize {
-    out[0] = if fin { FIN | opcode as u8 } else { opcode as u8 };
+    out[0] = first.0;
     let mask_bit = if key.is_some() { MASK } else { 0 };
     let before_key = if len < 126 {
         out[1] = mask_bit | len as u8;
@@ -164,14 +192,15 @@ mod tests {
         let lens = [0, 1, 125, 126, 127, 65_535, 65_536, 16 << 20];
         for opcode in [Opcode::Text, Opcode::Binary, Opcode::Continuation] {
             for (fin, len) in [true, false].into_iter().flat_map(|fin| lens.map(|len| (fin, len))) {
+                let rsv1 = opcode != Opcode::Continuation;
                 for (role, key) in [(Role::Client, None), (Role::Server, Some(KEY))] {
                     let mut out = [0; Header::MAX_LEN];
-                    let n = encode(fin, opcode, len, key, &mut out);
+                    let n = encode(First::of(fin, rsv1, opcode), len, key, &mut out);
                     let mask = key.map_or(Mask::NONE, Mask::new);
-                    let header = Header { fin, opcode, mask, len: len as u64 };
-                    assert_eq!(Header::decode(&out[..n], role), Ok(Some((header, n))));
+                    let header = Header { fin, rsv1, opcode, mask, len: len as u64 };
+                    assert_eq!(Header::decode(&out[..n], role, true), Ok(Some((header, n))));
                     for cut in 0..n {
-                        assert_eq!(Header::decode(&out[..cut], role), Ok(None), "{cut} of {n}");
+                        assert_eq!(Header::decode(&out[..cut], role, true), Ok(None), "{cut} of {n}");
                     }
                 }
             }
@@ -181,7 +210,11 @@ mod tests {
     #[test]
     fn s5_2_length_takes_its_shortest_form() {
         for (len, n) in [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
-            assert_eq!(encode(true, Opcode::Binary, len, None, &mut [0; Header::MAX_LEN]), n, "{len}");
+            assert_eq!(
+                encode(First::whole(Opcode::Binary), len, None, &mut [0; Header::MAX_LEN]),
+                n,
+                "{len}"
+            );
         }
     }
 
@@ -205,8 +238,19 @@ mod tests {
             (&[0x82, 0x7f, 0x80, 0, 0, 0, 0, 0, 0, 0], LengthOverflow),
         ];
         for &(bytes, error) in client {
-            assert_eq!(Header::decode(bytes, Role::Client), Err(error), "{bytes:x?}");
+            assert_eq!(Header::decode(bytes, Role::Client, false), Err(error), "{bytes:x?}");
         }
-        assert_eq!(Header::decode(&[0x81, 0x00], Role::Server), Err(Unmasked));
+        assert_eq!(Header::decode(&[0x81, 0x00], Role::Server, false), Err(Unmasked));
+    }
+
+    #[test]
+    fn s7692_6_rsv1_is_for_the_first_frame_of_a_message() {
+        let decode = |first| Header::decode(&[first, 0x00], Role::Client, true);
+        for first in [0xc1, 0xc2, 0x41, 0x42] {
+            assert!(decode(first).unwrap().unwrap().0.rsv1, "{first:x}");
+        }
+        for first in [0xc0, 0x40, 0xc8, 0xc9, 0xca, 0xe1, 0xd1] {
+            assert_eq!(decode(first), Err(ProtocolError::ReservedBits), "{first:x}");
+        }
     }
 }

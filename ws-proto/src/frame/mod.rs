@@ -3,5 +3,5 @@
 mod header;
 mod mask;
 
-pub(crate) use header::{Header, Opcode, encode};
+pub(crate) use header::{First, Header, Opcode, encode};
 pub(crate) use mask::Mask;

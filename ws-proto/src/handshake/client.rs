@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, 
 use super::{
     accept_key,
     error::HandshakeError,
+    extensions,
     head::Head,
     list,
     response::{field, fields},
@@ -92,7 +93,7 @@ pub struct ClientHandshake {
 #[derive(Debug)]
 enum State {
     Reading,
-    Accepted(Response<()>),
+    Accepted(Response<()>, Option<extensions::Accepted>),
     /// The body of a refusal comes.
     Refused(Response<()>, Body),
     Ended(HandshakeError),
@@ -154,7 +155,7 @@ impl ClientHandshake {
             }
         }
         self.read_body();
-        matches!(self.state, State::Accepted(_))
+        matches!(self.state, State::Accepted(..))
     }
 
     /// The connection and the server's answer. The connection's first input is what came behind the answer.
@@ -163,20 +164,23 @@ impl ClientHandshake {
     ///
     /// If [`advance`](Self::advance) was not `true`.
     pub fn into_connection(self, now: Instant) -> (Connection, Response<()>) {
-        let State::Accepted(response) = self.state else { panic!("the handshake is complete") };
+        let State::Accepted(response, extensions) = self.state else { panic!("the handshake is complete") };
         let subprotocol = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
         let subprotocol = subprotocol.and_then(|name| name.to_str().ok()).map(str::to_owned);
         let connection = Connection::new(&self.config.connection, Some(self.keys), &[], now)
             .with_leftover(self.head.rest())
             .with_subprotocol(subprotocol);
-        (connection, response)
+        match extensions {
+            Some(extensions) => (extensions.apply(connection), response),
+            None => (connection, response),
+        }
     }
 
     /// Why there is no connection, once that is certain.
     pub fn error(&self) -> Option<&HandshakeError> {
         match &self.state {
             State::Ended(error) => Some(error),
-            State::Reading | State::Accepted(_) | State::Refused(..) => None,
+            State::Reading | State::Accepted(..) | State::Refused(..) => None,
         }
     }
 
@@ -187,16 +191,16 @@ impl ClientHandshake {
             return;
         }
         match self.check(&response) {
-            Ok(()) => {
+            Ok(extensions) => {
                 self.timers.stop_all();
-                self.state = State::Accepted(response);
+                self.state = State::Accepted(response, extensions);
             }
             Err(error) => self.end(error),
         }
     }
 
     /// RFC 6455 section 4.1, the numbered list at its end.
-    fn check(&self, response: &Response<()>) -> Result<(), HandshakeError> {
+    fn check(&self, response: &Response<()>) -> Result<Option<extensions::Accepted>, HandshakeError> {
         let headers = response.headers();
         if response.version() != http::Version::HTTP_11 {
             return Err(HandshakeError::HttpVersion);
@@ -212,16 +216,16 @@ impl ClientHandshake {
         }
         let extensions = list::extensions(headers, &header::SEC_WEBSOCKET_EXTENSIONS)
             .map_err(|_| HandshakeError::ExtensionList)?;
-        if let Some(extension) = extensions.into_iter().next() {
-            return Err(HandshakeError::Extension(extension.name));
-        }
+        let extensions = extensions::check(extensions, &self.config)?;
         let mut chosen = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
         let text = |name: &HeaderValue| String::from_utf8_lossy(name.as_bytes()).into_owned();
         match (chosen.next(), chosen.next()) {
-            (None, _) if self.config.subprotocols.is_empty() => Ok(()),
+            (None, _) if self.config.subprotocols.is_empty() => Ok(extensions),
             // What a browser does, too: a server that speaks none of the offered does not speak with us.
             (None, _) => Err(HandshakeError::Subprotocol(None)),
-            (Some(name), None) if self.config.subprotocols.iter().any(|offered| name == offered) => Ok(()),
+            (Some(name), None) if self.config.subprotocols.iter().any(|offered| name == offered) => {
+                Ok(extensions)
+            }
             (Some(name), _) => Err(HandshakeError::Subprotocol(Some(text(name)))),
         }
     }
@@ -266,6 +270,9 @@ fn write_request(request: &Request<()>, config: &ClientConfig, key: &str) -> Res
     field(&mut out, "sec-websocket-version", config.version.as_str().as_bytes());
     if !config.subprotocols.is_empty() {
         field(&mut out, "sec-websocket-protocol", config.subprotocols.join(", ").as_bytes());
+    }
+    if let Some(offer) = extensions::offer(config) {
+        field(&mut out, "sec-websocket-extensions", offer.as_bytes());
     }
     let mut headers = request.headers().clone();
     if config.version == Version::V8

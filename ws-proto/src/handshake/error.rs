@@ -64,7 +64,7 @@ pub enum HandshakeError {
     Accept,
     /// The server chose a subprotocol that was not offered, or none, though some were offered.
     Subprotocol(Option<String>),
-    /// The server chose an extension that was not offered.
+    /// The server chose an extension that was not offered, or not in this way.
     Extension(String),
 
     /// The URL names no WebSocket server.
@@ -155,7 +155,7 @@ impl fmt::Display for HandshakeError {
             Self::Accept => f.write_str("Sec-WebSocket-Accept of the answer is wrong"),
             Self::Subprotocol(Some(name)) => write!(f, "subprotocol {name:?} was not offered"),
             Self::Subprotocol(None) => f.write_str("the server chose none of the offered subprotocols"),
-            Self::Extension(name) => write!(f, "extension {name:?} was not offered"),
+            Self::Extension(name) => write!(f, "extension {name:?} was not offered, or not like this"),
             Self::Url(what) => write!(f, "invalid URL: {what}"),
             Self::ReservedField(name) => write!(f, "the handshake sets {name} itself"),
             Self::SubprotocolOffer(name) => write!(f, "cannot offer subprotocol {name:?}"),

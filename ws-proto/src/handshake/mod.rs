@@ -6,8 +6,9 @@
 
 mod client;
 mod error;
+mod extensions;
 mod head;
-mod list;
+pub(crate) mod list;
 mod response;
 mod server;
 

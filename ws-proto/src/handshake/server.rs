@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use super::{
     accept_key,
     error::HandshakeError,
+    extensions,
     head::Head,
     list,
     response::{fields, refusal, status_line},
@@ -81,14 +82,20 @@ pub fn check<B>(request: &Request<B>, config: &ServerConfig) -> Result<Acceptanc
     }
     let offered = list::distinct_tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL)
         .map_err(|_| HandshakeError::SubprotocolList)?;
-    list::extensions(headers, &header::SEC_WEBSOCKET_EXTENSIONS)
+    let offers = list::extensions(headers, &header::SEC_WEBSOCKET_EXTENSIONS)
         .map_err(|_| HandshakeError::ExtensionList)?;
     let origin = if version_8 { &SEC_WEBSOCKET_ORIGIN } else { &header::ORIGIN };
     if !headers.get_all(origin).iter().all(|origin| is_let_in(&config.origins, origin, &host)) {
         return Err(HandshakeError::Origin);
     }
     let subprotocol = offered.iter().find(|name| config.subprotocols.contains(name)).cloned();
-    Ok(Acceptance { accept: accept_key(key), offered, subprotocol, headers: HeaderMap::new() })
+    Ok(Acceptance {
+        accept: accept_key(key),
+        offered,
+        subprotocol,
+        extensions: extensions::accept(&offers, config),
+        headers: HeaderMap::new(),
+    })
 }
 
 /// The value of a field that appears once.
@@ -135,6 +142,7 @@ pub struct Acceptance {
     accept: String,
     offered: Vec<String>,
     subprotocol: Option<String>,
+    extensions: Option<extensions::Accepted>,
     headers: HeaderMap,
 }
 
@@ -187,15 +195,26 @@ impl Acceptance {
         if let Some(subprotocol) = &self.subprotocol {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, field(subprotocol));
         }
+        if let Some(extensions) = &self.extensions {
+            headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, field(extensions.field()));
+        }
         headers.extend(self.headers.clone());
         response
     }
 
     /// The connection, once the answer was sent by other means; `leftover` is what was read behind the request.
     pub fn into_connection(self, config: &ServerConfig, leftover: &[u8], now: Instant) -> Connection {
-        Connection::new(&config.connection, None, &[], now)
+        self.connection(config, &[], leftover, now)
+    }
+
+    fn connection(self, config: &ServerConfig, preamble: &[u8], leftover: &[u8], now: Instant) -> Connection {
+        let connection = Connection::new(&config.connection, None, preamble, now)
             .with_leftover(leftover)
-            .with_subprotocol(self.subprotocol)
+            .with_subprotocol(self.subprotocol);
+        match self.extensions {
+            Some(extensions) => extensions.apply(connection),
+            None => connection,
+        }
     }
 }
 
@@ -329,10 +348,7 @@ impl ServerHandshake {
         let mut answer = status_line(StatusCode::SWITCHING_PROTOCOLS);
         fields(&mut answer, acceptance.response().headers());
         answer.extend_from_slice(b"\r\n");
-        let connection = Connection::new(&self.config.connection, None, &answer, now)
-            .with_leftover(self.head.rest())
-            .with_subprotocol(acceptance.subprotocol);
-        (connection, request)
+        (acceptance.connection(&self.config, &answer, self.head.rest(), now), request)
     }
 
     /// Refuses with this response. Its `Content-Length` and `Connection` are set by the handshake.

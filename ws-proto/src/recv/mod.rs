@@ -17,6 +17,7 @@ use text::TextCheck;
 use crate::{
     buffer::Buffer,
     config::{Config, Role},
+    deflate::Inflater,
     error::ProtocolError,
     frame::{Header, Mask, Opcode},
     message::{Event, Message, Text},
@@ -36,6 +37,9 @@ pub(crate) struct Receiver {
     message: Buffer,
     /// Kind of the message that is open, and whether a frame of it ended already.
     open: Option<Kind>,
+    /// The message that is open is compressed, and so long on the wire so far.
+    compressed: Option<u64>,
+    inflater: Option<Box<Inflater>>,
     state: State,
     text: TextCheck,
     /// What [`event`](Self::event) lends, dropped by the next [`advance`](Self::advance).
@@ -58,6 +62,9 @@ enum State {
     /// Inside the payload of a frame that is appended to `message`; `left` bytes of it are still to come, and
     /// those in `message` from `ready` on are raw.
     Appending { mask: Mask, fin: bool, left: u64, ready: usize },
+    /// Inside the payload of a compressed frame that is inflated to the end of `message`; `left` bytes of it are still
+    /// to come.
+    Inflating { mask: Mask, fin: bool, left: u64 },
     /// After a Close frame or a fault: whatever comes is dropped.
     Discarding,
 }
@@ -93,10 +100,16 @@ impl Receiver {
             input: Buffer::default(),
             message: Buffer::default(),
             open: None,
+            compressed: None,
+            inflater: None,
             state: State::Header,
             text: TextCheck::default(),
             lent: None,
         }
+    }
+
+    pub(crate) fn set_inflater(&mut self, inflater: Option<Inflater>) {
+        self.inflater = inflater.map(Box::new);
     }
 
     /// Takes bytes that were read before there was a receiver.
@@ -113,7 +126,7 @@ impl Receiver {
         }
         let rest_of_frame = match self.state {
             State::InPlace { header, .. } => (header.len as usize).saturating_sub(self.input.len()),
-            State::Header | State::Appending { .. } | State::Discarding => 0,
+            State::Header | State::Appending { .. } | State::Inflating { .. } | State::Discarding => 0,
         };
         self.input.reserve(rest_of_frame.max(SHORTEST_READ))
     }
@@ -197,13 +210,16 @@ impl Receiver {
         loop {
             match self.state {
                 State::Header => {
-                    let Some((mut header, n)) = Header::decode(self.input.pending(), self.role)? else {
+                    let Some((mut header, n)) =
+                        Header::decode(self.input.pending(), self.role, self.inflater.is_some())?
+                    else {
                         return Ok(None);
                     };
                     self.check_sequence(&header)?;
                     self.input.consume(n);
                     // A frame that came whole needs no state.
-                    let alone = header.fin && self.open.is_none() || header.opcode.is_control();
+                    let alone =
+                        header.fin && self.open.is_none() && !header.rsv1 || header.opcode.is_control();
                     if alone && header.len <= self.input.len() as u64 {
                         let payload = &mut self.input.pending_mut()[..header.len as usize];
                         header.mask.apply(payload);
@@ -219,8 +235,17 @@ impl Receiver {
                             Opcode::Text => Kind::Text,
                             _ => Kind::Binary,
                         }));
-                        let ready = self.message.len();
-                        State::Appending { mask: header.mask, fin: header.fin, left: header.len, ready }
+                        let Header { mask, fin, len: left, .. } = header;
+                        if header.rsv1 {
+                            self.compressed = Some(0);
+                        }
+                        match &mut self.compressed {
+                            Some(wire_len) => {
+                                *wire_len += left;
+                                State::Inflating { mask, fin, left }
+                            }
+                            None => State::Appending { mask, fin, left, ready: self.message.len() },
+                        }
                     };
                 }
                 State::InPlace { mut header, ready } => {
@@ -258,10 +283,32 @@ impl Receiver {
                     }
                     self.state = State::Header;
                     if fin {
-                        self.text.finish()?;
-                        let kind = self.open.take().expect("a frame that is appended belongs to a message");
-                        let step = if kind == Kind::Text { Step::Text } else { Step::Binary };
-                        return Ok(Some(self.lend(step, Place::Message)));
+                        return self.finish_message().map(Some);
+                    }
+                }
+                State::Inflating { mut mask, fin, left } => {
+                    let arrived = left.min(self.input.len() as u64) as usize;
+                    let left = left - arrived as u64;
+                    let piece = &mut self.input.pending_mut()[..arrived];
+                    mask.apply(piece);
+                    let checked = self.message.len();
+                    let inflater = self.inflater.as_mut().expect("a message was compressed by agreement");
+                    inflater.inflate(piece, &mut self.message, self.max_message)?;
+                    if left == 0 && fin {
+                        inflater.finish(&mut self.message, self.max_message)?;
+                    }
+                    self.input.consume(arrived);
+                    if self.open == Some(Kind::Text) {
+                        self.text.push(&self.message.pending()[checked..])?;
+                    }
+                    if left > 0 {
+                        self.state = State::Inflating { mask, fin, left };
+                        return Ok(None);
+                    }
+                    self.state = State::Header;
+                    if fin {
+                        self.compressed = None;
+                        return self.finish_message().map(Some);
                     }
                 }
                 State::Discarding => {
@@ -270,6 +317,14 @@ impl Receiver {
                 }
             }
         }
+    }
+
+    /// The last frame of the message that is open came to its end.
+    fn finish_message(&mut self) -> Result<Step, ProtocolError> {
+        self.text.finish()?;
+        let kind = self.open.take().expect("a frame that is appended belongs to a message");
+        let step = if kind == Kind::Text { Step::Text } else { Step::Binary };
+        Ok(self.lend(step, Place::Message))
     }
 
     fn lend(&mut self, step: Step, place: Place) -> Step {
@@ -291,7 +346,9 @@ impl Receiver {
         if header.len > self.max_frame as u64 {
             return Err(ProtocolError::FrameTooLong { len: header.len, limit: self.max_frame });
         }
-        if header.len > (self.max_message - self.message.len()) as u64 {
+        // Of a compressed message both forms are bounded, as one can be all headers of blocks.
+        let so_far = self.compressed.unwrap_or(self.message.len() as u64);
+        if header.len > self.max_message as u64 - so_far {
             return Err(ProtocolError::MessageTooLong { limit: self.max_message });
         }
         Ok(())
@@ -302,6 +359,7 @@ impl Receiver {
         self.state = State::Discarding;
         self.lent = None;
         self.open = None;
+        self.inflater = None;
         self.input.clear();
         self.message.clear();
         self.release();

@@ -16,8 +16,9 @@ use crate::{
     buffer::Buffer,
     close::{ClosePayload, MAX_CONTROL},
     config::Config,
+    deflate::Deflater,
     error::SendError,
-    frame::Opcode,
+    frame::{First, Opcode},
     message::{Message, Text},
 };
 
@@ -48,6 +49,10 @@ pub struct Sender {
     state: SendState,
     /// A message is being sent in fragments.
     in_fragment: bool,
+    deflater: Option<Box<Deflater>>,
+    /// Whether the message that is being sent in fragments, or the next message, may be compressed.
+    compressing: bool,
+    compression: bool,
     /// The one pong that waits for its turn: the answer to the newest ping (section 5.5.3).
     pong: Option<Box<Control>>,
     /// Pongs queued since the last read, and how many of them go at once.
@@ -129,6 +134,9 @@ impl Sender {
             vectored: true,
             state: SendState::Open,
             in_fragment: false,
+            deflater: None,
+            compressing: false,
+            compression: true,
             pong: None,
             pongs: 0,
             max_pongs: config.max_pongs_per_read,
@@ -145,7 +153,7 @@ impl Sender {
     #[inline]
     pub fn send_text<'a>(&mut self, text: impl Into<Text<'a>>) -> Result<(), SendError> {
         self.check_message()?;
-        self.push(true, Opcode::Text, text.into().as_bytes());
+        self.push_message(Opcode::Text, text.into().as_bytes());
         Ok(())
     }
 
@@ -157,7 +165,7 @@ impl Sender {
     #[inline]
     pub fn send_binary(&mut self, payload: &[u8]) -> Result<(), SendError> {
         self.check_message()?;
-        self.push(true, Opcode::Binary, payload);
+        self.push_message(Opcode::Binary, payload);
         Ok(())
     }
 
@@ -173,10 +181,10 @@ impl Sender {
             Message::Text(_) => Opcode::Text,
             Message::Binary(_) => Opcode::Binary,
         };
-        if self.shares(message.len()) {
-            self.queue.push_shared(opcode, message.clone().into_bytes());
+        if self.shares(message.len()) && !self.compresses(message.len()) {
+            self.queue.push_shared(First::whole(opcode), message.clone().into_bytes());
         } else {
-            self.push(true, opcode, message.as_bytes());
+            self.push_message(opcode, message.as_bytes());
         }
         Ok(())
     }
@@ -188,12 +196,21 @@ impl Sender {
     /// As [`send_text`](Self::send_text).
     pub fn send_prepared(&mut self, prepared: &Prepared) -> Result<(), SendError> {
         self.check_message()?;
-        if self.shares(prepared.payload().len()) {
-            self.queue.push_shared(prepared.opcode(), prepared.payload().clone());
+        let mut frame = prepared.plain();
+        if self.compresses(frame.payload.len())
+            && let Some(deflater) = &mut self.deflater
+            && let Some(compressed) = prepared.compressed(deflater)
+        {
+            // It stands alone, so what follows must not refer to what was before it.
+            deflater.reset();
+            frame = compressed;
+        }
+        if self.shares(frame.payload.len()) {
+            self.queue.push_shared(frame.first, frame.payload.clone());
         } else if self.keys.is_none() {
-            self.queue.push_encoded(prepared.frame());
+            self.queue.push_encoded(&frame.bytes);
         } else {
-            self.push(true, prepared.opcode(), prepared.payload());
+            self.push(frame.first, &frame.payload);
         }
         Ok(())
     }
@@ -212,8 +229,20 @@ impl Sender {
             Fragment::Text(text) => (Opcode::Text, text.as_bytes()),
             Fragment::Binary(payload) => (Opcode::Binary, payload),
         };
+        if !self.in_fragment {
+            self.compressing =
+                self.compression && self.deflater.as_ref().is_some_and(|d| d.wants(payload.len()));
+        }
         let opcode = if self.in_fragment { Opcode::Continuation } else { opcode };
-        self.push(last, opcode, payload);
+        // RFC 7692 section 6: the first frame of a compressed message is marked.
+        let first = First::of(last, self.compressing && !self.in_fragment, opcode);
+        match &mut self.deflater {
+            Some(deflater) if self.compressing => {
+                let key = self.keys.as_mut().map(|keys| keys.next());
+                self.queue.push_with(first, key, |out| deflater.deflate(payload, last, out));
+            }
+            _ => self.push(first, payload),
+        }
         self.in_fragment = !last;
         Ok(())
     }
@@ -243,8 +272,15 @@ impl Sender {
             return Err(SendError::ControlTooLong { len: payload.len() });
         }
         self.check_room()?;
-        self.push(true, opcode, payload);
+        self.push(First::whole(opcode), payload);
         Ok(())
+    }
+
+    /// Switches the compression of the messages that follow off or on; where none was agreed on, nothing changes.
+    ///
+    /// Off is for secrets that would be compressed together with what an attacker may choose (RFC 7692 section 8).
+    pub fn set_compression(&mut self, on: bool) {
+        self.compression = on;
     }
 
     #[inline]
@@ -269,10 +305,37 @@ impl Sender {
         self.keys.is_none() && self.vectored && len >= SHARED
     }
 
+    /// Whether a whole message of this length is compressed. An empty one is short as it is.
+    fn compresses(&self, len: usize) -> bool {
+        self.compression && len > 0 && self.deflater.as_ref().is_some_and(|deflater| deflater.wants(len))
+    }
+
     #[inline]
-    fn push(&mut self, fin: bool, opcode: Opcode, payload: &[u8]) {
+    fn push_message(&mut self, opcode: Opcode, payload: &[u8]) {
+        if self.deflater.is_some() && self.compresses(payload.len()) {
+            self.push_deflated(opcode, payload);
+        } else {
+            self.push(First::whole(opcode), payload);
+        }
+    }
+
+    fn push_deflated(&mut self, opcode: Opcode, payload: &[u8]) {
+        let Some(deflater) = &mut self.deflater else { return };
         let key = self.keys.as_mut().map(|keys| keys.next());
-        self.queue.push(fin, opcode, payload, key);
+        let before = self.queue.len();
+        let first = First::of(true, true, opcode);
+        let len = self.queue.push_with(first, key, |out| deflater.deflate(payload, true, out));
+        // What does not get shorter leaves as it is, unless later messages refer to it.
+        if len >= payload.len() && deflater.is_independent() {
+            self.queue.truncate(before);
+            self.queue.push(First::whole(opcode), payload, key);
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, first: First, payload: &[u8]) {
+        let key = self.keys.as_mut().map(|keys| keys.next());
+        self.queue.push(first, payload, key);
     }
 }
 
@@ -304,7 +367,7 @@ impl Sender {
         }
         if self.pong.is_none() && !self.blocked && !self.is_full() && self.pongs < self.max_pongs {
             self.pongs += 1;
-            self.push(true, Opcode::Pong, payload);
+            self.push(First::whole(Opcode::Pong), payload);
             return;
         }
         let pong = self.pong.get_or_insert_with(|| Box::new(Control { bytes: [0; MAX_CONTROL], len: 0 }));
@@ -333,7 +396,7 @@ impl Sender {
     /// Queues an empty keepalive ping, unless output waits: then the write deadline watches the peer.
     pub(crate) fn queue_keepalive(&mut self) {
         if self.state == SendState::Open && self.queue.is_empty() {
-            self.push(true, Opcode::Ping, b"");
+            self.push(First::whole(Opcode::Ping), b"");
         }
     }
 
@@ -341,9 +404,9 @@ impl Sender {
     pub(crate) fn queue_close(&mut self, payload: &ClosePayload) {
         if self.state == SendState::Open {
             if let Some(pong) = self.pong.take() {
-                self.push(true, Opcode::Pong, &pong.bytes[..pong.len]);
+                self.push(First::whole(Opcode::Pong), &pong.bytes[..pong.len]);
             }
-            self.push(true, Opcode::Close, payload.as_bytes());
+            self.push(First::whole(Opcode::Close), payload.as_bytes());
             self.state = SendState::Closing;
         }
     }
@@ -360,6 +423,19 @@ impl Sender {
         self.state = SendState::Broken;
         self.pong = None;
         self.queue = Queue::new(&[]);
+    }
+
+    pub(crate) fn set_deflater(&mut self, deflater: Option<Deflater>) {
+        self.deflater = deflater.map(Box::new);
+    }
+
+    /// The connection was silent for a while: gives back a compressor that was not used meanwhile.
+    pub(crate) fn rest(&mut self) {
+        if let Some(deflater) = &mut self.deflater
+            && !(self.in_fragment && self.compressing)
+        {
+            deflater.rest();
+        }
     }
 
     /// Has every payload copied into the one output buffer, for sockets without vectored writes.

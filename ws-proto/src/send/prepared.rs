@@ -1,15 +1,20 @@
 //! Messages encoded once and sent to many.
 
+use std::sync::{Arc, OnceLock};
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::{
-    frame::{Header, Opcode, encode},
+    buffer::Buffer,
+    deflate::Deflater,
+    frame::{First, Header, Opcode, encode},
     message::Message,
 };
 
 /// A message encoded once, to be sent to many connections. Cloning shares it.
 ///
-/// Servers send the encoded frame as it is; clients must mask it each time (RFC 6455 section 5.3).
+/// Servers send the encoded frame as it is; clients must mask it each time (RFC 6455 section 5.3). It is compressed
+/// when a connection first asks for it, once for each size of window, and kept.
 ///
 /// ```
 /// use ws_proto::{Config, Connection, Prepared};
@@ -24,11 +29,35 @@ use crate::{
 /// # Ok::<(), ws_proto::SendError>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Prepared {
+pub struct Prepared(Arc<Forms>);
+
+#[derive(Debug)]
+struct Forms {
     opcode: Opcode,
+    plain: Frame,
+    /// By the bits of the window, from 9 on; `None` where it does not get shorter.
+    compressed: [OnceLock<Option<Frame>>; 7],
+}
+
+/// An encoded frame.
+#[derive(Debug)]
+pub(super) struct Frame {
+    pub(super) first: First,
     /// Header and payload, unmasked.
-    frame: Bytes,
-    payload: Bytes,
+    pub(super) bytes: Bytes,
+    pub(super) payload: Bytes,
+}
+
+impl Frame {
+    fn new(first: First, payload: &[u8]) -> Self {
+        let mut header = [0; Header::MAX_LEN];
+        let n = encode(first, payload.len(), None, &mut header);
+        let mut bytes = BytesMut::with_capacity(n + payload.len());
+        bytes.put_slice(&header[..n]);
+        bytes.put_slice(payload);
+        let bytes = bytes.freeze();
+        Self { first, payload: bytes.slice(n..), bytes }
+    }
 }
 
 impl Prepared {
@@ -39,34 +68,34 @@ impl Prepared {
             Message::Text(_) => Opcode::Text,
             Message::Binary(_) => Opcode::Binary,
         };
-        let mut header = [0; Header::MAX_LEN];
-        let n = encode(true, opcode, message.len(), None, &mut header);
-        let mut frame = BytesMut::with_capacity(n + message.len());
-        frame.put_slice(&header[..n]);
-        frame.put_slice(message.as_bytes());
-        let frame = frame.freeze();
-        Self { opcode, payload: frame.slice(n..), frame }
+        let plain = Frame::new(First::whole(opcode), message.as_bytes());
+        Self(Arc::new(Forms { opcode, plain, compressed: Default::default() }))
     }
 
     /// Length of the message's payload in bytes.
     pub fn len(&self) -> usize {
-        self.payload.len()
+        self.0.plain.payload.len()
     }
 
     /// Whether the message is empty.
     pub fn is_empty(&self) -> bool {
-        self.payload.is_empty()
+        self.len() == 0
     }
 
-    pub(super) fn opcode(&self) -> Opcode {
-        self.opcode
+    pub(super) fn plain(&self) -> &Frame {
+        &self.0.plain
     }
 
-    pub(super) fn frame(&self) -> &[u8] {
-        &self.frame
-    }
-
-    pub(super) fn payload(&self) -> &Bytes {
-        &self.payload
+    /// The frame compressed on its own, in a way that a connection with this compressor may send; `None` if it does not
+    /// get shorter.
+    pub(super) fn compressed(&self, deflater: &Deflater) -> Option<&Frame> {
+        let form = self.0.compressed.get(usize::from(deflater.class() - 9))?;
+        let form = form.get_or_init(|| {
+            let mut payload = Buffer::default();
+            deflater.deflate_alone(&self.0.plain.payload, &mut payload);
+            let shorter = payload.len() < self.len();
+            shorter.then(|| Frame::new(First::of(true, true, self.0.opcode), payload.pending()))
+        });
+        form.as_ref()
     }
 }

@@ -15,7 +15,7 @@ use bytes::{Buf, Bytes};
 
 use crate::{
     buffer::Buffer,
-    frame::{Header, Mask, Opcode, encode},
+    frame::{First, Header, Mask, Opcode, encode},
 };
 
 #[derive(Debug)]
@@ -48,10 +48,10 @@ impl Queue {
 
     /// Queues a frame, its payload copied, masked if there is a key.
     #[inline]
-    pub(super) fn push(&mut self, fin: bool, opcode: Opcode, payload: &[u8], key: Option<[u8; 4]>) {
+    pub(super) fn push(&mut self, first: First, payload: &[u8], key: Option<[u8; 4]>) {
         let space = self.inline.reserve(Header::MAX_LEN + payload.len());
         let header = space.first_chunk_mut().expect("there is room for a header");
-        let n = encode(fin, opcode, payload.len(), key, header);
+        let n = encode(first, payload.len(), key, header);
         let copy = &mut space[n..n + payload.len()];
         copy.copy_from_slice(payload);
         if let Some(key) = key {
@@ -60,15 +60,50 @@ impl Queue {
         self.inline.fill(n + payload.len());
     }
 
+    /// Queues a frame whose payload is written by `write`, behind what is there; gives the payload's length.
+    pub(super) fn push_with(
+        &mut self,
+        first: First,
+        key: Option<[u8; 4]>,
+        write: impl FnOnce(&mut Buffer),
+    ) -> usize {
+        // Room for the header that is most likely; a payload that needs another is moved.
+        let start = self.inline.len();
+        let room = if key.is_some() { 8 } else { 4 };
+        self.inline.push(&[0; 8][..room]);
+        write(&mut self.inline);
+        let len = self.inline.len() - start - room;
+        let mut header = [0; Header::MAX_LEN];
+        let n = encode(first, len, key, &mut header);
+        if n > room {
+            self.inline.push(&[0; Header::MAX_LEN][..n - room]);
+        }
+        let frame = &mut self.inline.pending_mut()[start..];
+        if n != room {
+            frame.copy_within(room..room + len, n);
+        }
+        frame[..n].copy_from_slice(&header[..n]);
+        if let Some(key) = key {
+            Mask::new(key).apply(&mut frame[n..n + len]);
+        }
+        self.inline.truncate(start + n + len);
+        len
+    }
+
+    /// Drops what was queued last, down to a length the queue had before, with nothing but copied frames since.
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.inline.truncate(len - self.shared_len);
+    }
+
     /// Queues a frame that is encoded already.
     pub(super) fn push_encoded(&mut self, frame: &[u8]) {
         self.inline.push(frame);
     }
 
     /// Queues an unmasked frame whose payload stays where it is.
-    pub(super) fn push_shared(&mut self, opcode: Opcode, payload: Bytes) {
+    pub(super) fn push_shared(&mut self, first: First, payload: Bytes) {
         let mut header = [0; Header::MAX_LEN];
-        let n = encode(true, opcode, payload.len(), None, &mut header);
+        let n = encode(first, payload.len(), None, &mut header);
         self.inline.push(&header[..n]);
         let behind = self.inline.len() - self.shared.iter().map(|shared| shared.behind).sum::<usize>();
         self.shared_len += payload.len();
@@ -78,11 +113,11 @@ impl Queue {
     /// Puts a control frame in front, where a frame begins. It counts as having begun to leave.
     pub(super) fn push_front(&mut self, opcode: Opcode, payload: &[u8], key: Option<[u8; 4]>) {
         if self.is_empty() || !self.at_boundary() {
-            return self.push(true, opcode, payload, key);
+            return self.push(First::whole(opcode), payload, key);
         }
         let mut frame = [0; Header::MAX_LEN + 125];
         let (header, body) = frame.split_first_chunk_mut().expect("a frame is longer than its header");
-        let n = encode(true, opcode, payload.len(), key, header);
+        let n = encode(First::whole(opcode), payload.len(), key, header);
         body[..payload.len()].copy_from_slice(payload);
         if let Some(key) = key {
             Mask::new(key).apply(&mut body[..payload.len()]);
