@@ -9,7 +9,6 @@ use crate::{
     close::{self, CloseCode, ClosePayload, Closed, Initiator},
     closing::{Closing, Input},
     config::{Config, Role},
-    deflate::{Deflater, Inflater},
     error::{Error, ProtocolError, SendError},
     machine::Machine,
     message::{Event, Message, Utf8Bytes},
@@ -157,7 +156,12 @@ impl Connection {
         self
     }
 
-    pub(crate) fn with_deflate(mut self, deflater: Option<Deflater>, inflater: Option<Inflater>) -> Self {
+    #[cfg(feature = "deflate")]
+    pub(crate) fn with_deflate(
+        mut self,
+        deflater: Option<crate::deflate::Deflater>,
+        inflater: Option<crate::deflate::Inflater>,
+    ) -> Self {
         self.sender.set_deflater(deflater);
         self.receiver.set_inflater(inflater);
         self

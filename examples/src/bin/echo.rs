@@ -10,12 +10,13 @@ use std::{sync::Arc, time::Duration};
 use tokio::{net::TcpStream, runtime, sync::broadcast};
 use ws_examples::{Words, fail};
 use ws_tokio::{
-    CloseCode, Config, Error, Event, HeadLimits, OriginPolicy, Prepared, Server, ServerConfig, WebSocket,
+    CloseCode, Config, DeflateConfig, Error, Event, HeadLimits, OriginPolicy, Prepared, Server, ServerConfig,
+    WebSocket,
 };
 
 const USAGE: &str = "echo [--listen ADDR] [--threads N] [--path P] [--subprotocol NAME]... [--origin O]... \
     [--max-message BYTES] [--handshake-timeout SECONDS] [--close-timeout SECONDS] [--keepalive SECONDS] \
-    [--mode echo|broadcast]";
+    [--deflate off|takeover|no-takeover] [--mode echo|broadcast]";
 
 fn main() {
     let mut words = Words::of_process();
@@ -52,6 +53,16 @@ fn config(words: &mut Words) -> ServerConfig {
     if !origins.is_empty() {
         config.origins = OriginPolicy::List(origins);
     }
+    config.deflate = match words.option("--deflate").unwrap_or_else(|| "off".to_owned()).as_str() {
+        "off" => None,
+        "takeover" => Some(DeflateConfig::default()),
+        "no-takeover" => Some(DeflateConfig {
+            server_no_context_takeover: Some(true),
+            client_no_context_takeover: Some(true),
+            ..DeflateConfig::default()
+        }),
+        mode => fail(&format!("--deflate {mode}: off, takeover or no-takeover")),
+    };
     let Config { max_message, max_frame, close_timeout, keepalive, .. } = &mut config.connection;
     if let Some(bytes) = words.option("--max-message") {
         (*max_message, *max_frame) = (bytes, bytes);

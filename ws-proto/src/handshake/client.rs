@@ -12,7 +12,7 @@ use super::{
     head::Head,
     list,
     response::{field, fields},
-    server::is_reserved,
+    server::{is_host_and_port, is_reserved},
 };
 use crate::{
     buffer::Buffer,
@@ -42,14 +42,21 @@ pub fn client_request(url: &str) -> Result<Request<()>, HandshakeError> {
         return Err(HandshakeError::Url("a fragment has no meaning for a WebSocket"));
     }
     let uri = Uri::try_from(url).map_err(|_| HandshakeError::Url("not a URL"))?;
-    let scheme = match uri.scheme_str() {
+    let scheme = match uri.scheme_str().map(str::to_ascii_lowercase).as_deref() {
         Some("ws" | "http") => "ws",
         Some("wss" | "https") => "wss",
         Some(_) => return Err(HandshakeError::Url("the scheme is not ws or wss")),
         None => return Err(HandshakeError::Url("there is no scheme")),
     };
-    if uri.host().is_none_or(str::is_empty) {
-        return Err(HandshakeError::Url("there is no host"));
+    match uri.authority() {
+        Some(authority) if authority.host().is_empty() => {
+            return Err(HandshakeError::Url("there is no host"));
+        }
+        Some(authority) if !is_host_and_port(authority) => {
+            return Err(HandshakeError::Url("the port is no port"));
+        }
+        Some(_) => {}
+        None => return Err(HandshakeError::Url("there is no host")),
     }
     let mut parts = uri.into_parts();
     parts.scheme = scheme.try_into().ok();
@@ -167,13 +174,16 @@ impl ClientHandshake {
         let State::Accepted(response, extensions) = self.state else { panic!("the handshake is complete") };
         let subprotocol = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
         let subprotocol = subprotocol.and_then(|name| name.to_str().ok()).map(str::to_owned);
-        let connection = Connection::new(&self.config.connection, Some(self.keys), &[], now)
+        let mut connection = Connection::new(&self.config.connection, Some(self.keys), &[], now)
             .with_leftover(self.head.rest())
             .with_subprotocol(subprotocol);
-        match extensions {
-            Some(extensions) => (extensions.apply(connection), response),
-            None => (connection, response),
+        if let Some(extensions) = extensions {
+            connection = extensions.apply(connection);
         }
+        if self.eof {
+            connection.handle_eof(now);
+        }
+        (connection, response)
     }
 
     /// Why there is no connection, once that is certain.

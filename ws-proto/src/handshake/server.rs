@@ -73,7 +73,7 @@ pub fn check<B>(request: &Request<B>, config: &ServerConfig) -> Result<Acceptanc
         Some(b"8") if config.version_8 => true,
         _ => return Err(HandshakeError::Version { version_8: config.version_8 }),
     };
-    let host = host(request).ok_or(HandshakeError::Host)?;
+    let host = host(request)?;
     if has_body(headers) {
         return Err(HandshakeError::Body);
     }
@@ -106,16 +106,34 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
 }
 
 /// RFC 9112 section 3.2: one `Host` field with a host; that of the target, if it names one, goes before it.
-fn host<B>(request: &Request<B>) -> Option<uri::Authority> {
-    let host = only(request.headers(), &header::HOST)?;
-    let host = uri::Authority::try_from(host).ok().filter(|host| !host.as_str().contains('@'))?;
-    Some(request.uri().authority().cloned().unwrap_or(host))
+fn host<B>(request: &Request<B>) -> Result<uri::Authority, HandshakeError> {
+    let host = only(request.headers(), &header::HOST).and_then(|host| uri::Authority::try_from(host).ok());
+    let host = host.filter(|host| is_host_and_port(host) && !host.as_str().contains('@'));
+    let host = host.ok_or(HandshakeError::Host)?;
+    let target = request.uri();
+    match (target.scheme(), target.authority()) {
+        (None, None) if target.path().starts_with('/') => Ok(host),
+        (Some(_), Some(authority)) => Ok(authority.clone()),
+        // The other forms belong to other methods.
+        _ => Err(HandshakeError::Malformed("the request target")),
+    }
 }
 
 /// Bytes of a body could pass for frames, so there must be none.
 fn has_body(headers: &HeaderMap) -> bool {
     let lengths = headers.get_all(header::CONTENT_LENGTH);
     headers.contains_key(header::TRANSFER_ENCODING) || lengths.iter().any(|length| length != "0")
+}
+
+/// Whether what stands behind the host is nothing or a port, which `http` does not look at.
+pub(super) fn is_host_and_port(authority: &uri::Authority) -> bool {
+    let behind = authority.as_str().rsplit('@').next().and_then(|rest| rest.strip_prefix(authority.host()));
+    match behind.and_then(|behind| behind.strip_prefix(':')) {
+        Some(port) => {
+            port.is_empty() || port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
+        }
+        None => behind == Some(""),
+    }
 }
 
 fn is_let_in(policy: &OriginPolicy, origin: &HeaderValue, host: &uri::Authority) -> bool {
@@ -348,7 +366,11 @@ impl ServerHandshake {
         let mut answer = status_line(StatusCode::SWITCHING_PROTOCOLS);
         fields(&mut answer, acceptance.response().headers());
         answer.extend_from_slice(b"\r\n");
-        (acceptance.connection(&self.config, &answer, self.head.rest(), now), request)
+        let mut connection = acceptance.connection(&self.config, &answer, self.head.rest(), now);
+        if self.eof {
+            connection.handle_eof(now);
+        }
+        (connection, request)
     }
 
     /// Refuses with this response. Its `Content-Length` and `Connection` are set by the handshake.

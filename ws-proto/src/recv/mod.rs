@@ -108,6 +108,7 @@ impl Receiver {
         }
     }
 
+    #[cfg(feature = "deflate")]
     pub(crate) fn set_inflater(&mut self, inflater: Option<Inflater>) {
         self.inflater = inflater.map(Box::new);
     }

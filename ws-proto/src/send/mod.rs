@@ -425,6 +425,7 @@ impl Sender {
         self.queue = Queue::new(&[]);
     }
 
+    #[cfg(feature = "deflate")]
     pub(crate) fn set_deflater(&mut self, deflater: Option<Deflater>) {
         self.deflater = deflater.map(Box::new);
     }
