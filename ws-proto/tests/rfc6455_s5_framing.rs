@@ -406,6 +406,68 @@ fn s5_4_other_messages_wait_for_the_last_fragment() {
     }
 }
 
+#[test]
+fn s5_6_text_is_not_continued_by_bytes() {
+    // A text message of any bytes would break section 8.1.
+    for role in ROLES {
+        let mut connection = connection(role, &timeless());
+        let sender = connection.sender();
+        sender.send_fragment("text".into(), false).unwrap();
+        let before = sender.buffered_amount();
+        assert!(sender.send_fragment(b"\xff".into(), true).is_err());
+        assert_eq!(sender.buffered_amount(), before, "nothing changed");
+        sender.send_fragment(" goes on".into(), true).unwrap();
+        assert_eq!(write_frames(&mut connection), [text("text").fin(false), continuation(" goes on")]);
+    }
+}
+
+// Events
+
+#[test]
+fn s6_2_an_event_is_lent_until_the_next_advance() {
+    for role in ROLES {
+        for payload in [pattern(5), pattern(100_000)] {
+            let mut connection = connection(role, &timeless()).with_leftover(&join(role, &[text("hi")]));
+            assert_eq!(connection.event(), None, "nothing was asked for");
+            assert!(connection.advance());
+            assert_eq!(connection.event(), connection.event());
+            assert!(!connection.advance());
+            assert_eq!(connection.event(), None);
+            assert_eq!(connection.take_message(), None);
+
+            let mut connection = pair::connection(role, &timeless());
+            let bytes = join(role, &[binary(&payload), text("next")]);
+            let mut messages = Vec::new();
+            feed_machine(&mut connection, &bytes, start(), |connection| {
+                while connection.advance() {
+                    messages.extend(connection.take_message());
+                    assert!(connection.take_message().is_none_or(|message| messages.contains(&message)));
+                }
+            });
+            assert_eq!(messages, [Message::from(payload), Message::from("next")]);
+        }
+    }
+}
+
+#[test]
+fn s6_2_answer_is_made_from_the_lent_payload() {
+    for role in ROLES {
+        let input = [text("a"), binary("b"), binary(pattern(100_000))];
+        let mut connection = connection(role, &timeless());
+        feed_machine(&mut connection, &join(role, &input), start(), |connection| {
+            while connection.advance() {
+                let (event, sender) = connection.split_mut();
+                match event.expect("advance found an event") {
+                    ws_proto::Event::Text(payload) => sender.send_text(payload).unwrap(),
+                    ws_proto::Event::Binary(payload) => sender.send_binary(payload).unwrap(),
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
+        assert_eq!(write_frames(&mut connection), input);
+    }
+}
+
 /// Bytes whose order shows.
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i % 251) as u8).collect()

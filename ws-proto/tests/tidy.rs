@@ -1,0 +1,188 @@
+//! The workspace's own rules, held over its source files.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+#[test]
+fn invariant_1_the_protocol_has_no_clock_thread_socket_or_environment() {
+    let banned =
+        ["Instant::now", "SystemTime::now", "std::thread", "thread::", "std::net", "std::env", "env::var"];
+    for file in sources("ws-proto/src") {
+        for (number, line) in code_lines(&file) {
+            for word in banned {
+                assert!(!line.contains(word), "{}:{number}: {word}", file.path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn invariant_2_no_crate_has_unsafe_code() {
+    let manifest = read(&root().join("Cargo.toml"));
+    assert!(manifest.text.contains("unsafe_code = \"forbid\""));
+    for member in ["ws-proto", "ws-tokio", "examples"] {
+        let manifest = read(&root().join(member).join("Cargo.toml"));
+        assert!(manifest.text.contains("[lints]\nworkspace = true"), "{member} does not take the lints");
+    }
+}
+
+#[test]
+fn invariant_8_adapters_decide_nothing_about_the_protocol() {
+    // Opcodes and close codes by their number, frames by their bits, header fields by their name.
+    let banned = ["opcode", "0x8", "0x9", "0xa", "1000", "1001", "1002", "1006", "1009", "1011"];
+    for file in sources("ws-tokio/src") {
+        for (number, line) in code_lines(&file) {
+            let lower = line.to_ascii_lowercase();
+            assert!(!lower.contains("sec-websocket"), "{}:{number}: a header field", file.path.display());
+            for word in words(&lower) {
+                assert!(!banned.contains(&word), "{}:{number}: {word}", file.path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_source_file_says_what_it_is() {
+    for file in
+        ["ws-proto/src", "ws-tokio/src", "ws-proto/tests", "examples/src"].into_iter().flat_map(sources)
+    {
+        let first = file.text.lines().next().unwrap_or_default();
+        assert!(first.starts_with("//!") || first.starts_with("#![doc"), "{}", file.path.display());
+    }
+}
+
+#[test]
+fn no_line_is_longer_than_120_characters() {
+    for file in all_sources() {
+        for (number, line) in file.lines() {
+            let len = line.chars().count();
+            assert!(len <= 120, "{}:{number}: {len} characters", file.path.display());
+            assert!(!line.contains('\t'), "{}:{number}: a tab", file.path.display());
+            assert_eq!(line.trim_end(), line, "{}:{number}: space at the end", file.path.display());
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    // Spelled so that this file does not break its own rule.
+    let banned = ["todo", "unimplemented", "dbg"].map(|name| format!("{name}!("));
+    for file in all_sources() {
+        for (number, line) in code_lines(&file) {
+            for word in &banned {
+                assert!(!line.contains(word), "{}:{number}: {word}", file.path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_exception_from_a_lint_has_its_reason() {
+    for file in all_sources() {
+        for start in ["#[allow(", "#![allow(", "#[expect(", "#![expect("] {
+            for (at, _) in file.text.match_indices(start) {
+                let line_start = file.text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+                let in_text = !file.text[line_start..at].trim().is_empty();
+                let attribute = &file.text[at..];
+                let end = attribute.find(")]").expect("the attribute ends");
+                let reason = attribute[..end].contains("reason = \"");
+                assert!(in_text || reason, "{}: {}", file.path.display(), &attribute[..end]);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_test_file_tests_something() {
+    for file in
+        sources("ws-proto/tests").into_iter().filter(|file| file.path.parent().unwrap().ends_with("tests"))
+    {
+        let asserts =
+            code_lines(&file).iter().any(|(_, line)| line.contains("assert") || line.contains("check"));
+        let tests = file.text.contains("#[test]");
+        assert!(asserts && tests, "{}", file.path.display());
+    }
+}
+
+#[test]
+fn tests_have_no_clock_but_an_instant_to_start_from_and_never_sleep() {
+    for file in sources("ws-proto/tests").into_iter().filter(|file| !file.path.ends_with("tidy.rs")) {
+        let mut clocks = 0;
+        for (number, line) in code_lines(&file) {
+            let sleeps = line.contains("thread::sleep") || line.contains("time::sleep");
+            assert!(!sleeps, "{}:{number}", file.path.display());
+            clocks += line.matches("Instant::now").count();
+        }
+        assert!(clocks <= 1, "{}: {clocks} clocks", file.path.display());
+    }
+}
+
+#[test]
+fn dependencies_are_versioned_once_for_all() {
+    for member in ["ws-proto", "ws-tokio", "examples"] {
+        let manifest = read(&root().join(member).join("Cargo.toml"));
+        let dependencies = manifest.text.lines().skip_while(|line| !line.ends_with("dependencies]"));
+        for line in dependencies.filter(|line| line.contains('=') && !line.contains("[")) {
+            let inherited = line.contains("workspace = true") || line.contains("path = ");
+            assert!(inherited || !line.contains("version"), "{member}: {line}");
+        }
+    }
+}
+
+// Helpers
+
+struct File {
+    path: PathBuf,
+    text: String,
+}
+
+impl File {
+    fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.text.lines().enumerate().map(|(i, line)| (i + 1, line))
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace is above").to_owned()
+}
+
+fn read(path: &Path) -> File {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    File { path: path.to_owned(), text }
+}
+
+/// The Rust files of the whole workspace, tests among them.
+fn all_sources() -> Vec<File> {
+    let folders = ["ws-proto/src", "ws-proto/tests", "ws-tokio/src", "examples/src"];
+    folders.into_iter().flat_map(sources).collect()
+}
+
+/// The Rust files below a folder of the workspace.
+fn sources(folder: &str) -> Vec<File> {
+    let mut files = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+            let path = entry.expect("an entry can be read").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(read(&path));
+            }
+        }
+    }
+    assert!(!files.is_empty(), "{folder} has source files");
+    files
+}
+
+/// The lines of a file that are no comments, without the unit tests at its end, which may start from a clock.
+fn code_lines(file: &File) -> Vec<(usize, &str)> {
+    let code = file.lines().take_while(|(_, line)| *line != "#[cfg(test)]");
+    code.filter(|(_, line)| !line.trim_start().starts_with("//")).collect()
+}
+
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty())
+}
