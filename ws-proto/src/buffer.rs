@@ -7,10 +7,10 @@
 //!
 //! The storage is always initialised, so a read goes straight into the spare part: no zeroing, no `unsafe`.
 
-use std::cell::RefCell;
+use std::{fmt, io::IoSlice};
 
 /// A queue of bytes in one piece of memory.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Buffer {
     storage: Vec<u8>,
     start: usize,
@@ -126,13 +126,25 @@ impl Buffer {
         bytes
     }
 
+    /// What is pending as the only slice of a write.
+    #[inline]
+    pub(crate) fn output<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        match slices.first_mut() {
+            Some(slice) if !self.is_empty() => {
+                *slice = IoSlice::new(self.pending());
+                1
+            }
+            _ => 0,
+        }
+    }
+
     /// Gives back memory that is not needed while nothing happens: all of it if nothing is pending, all but
-    /// what is pending if that is little.
+    /// what is pending if that is less than an eighth.
     #[inline]
     pub(crate) fn release(&mut self) {
         if self.is_empty() {
             pool::give(std::mem::take(&mut self.storage));
-        } else if self.storage.len() >= Self::BLOCK && self.len() <= Self::BLOCK / 8 {
+        } else if self.storage.len() > 8 * self.len() {
             let rest = self.pending().to_vec();
             pool::give(std::mem::take(&mut self.storage));
             (self.start, self.end) = (0, rest.len());
@@ -147,6 +159,13 @@ impl Buffer {
     }
 }
 
+/// Lengths only: the storage is full of what others received.
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buffer").field("pending", &self.len()).field("storage", &self.storage.len()).finish()
+    }
+}
+
 impl Drop for Buffer {
     fn drop(&mut self) {
         pool::give(std::mem::take(&mut self.storage));
@@ -156,7 +175,9 @@ impl Drop for Buffer {
 /// Initialised memory, kept by the thread that used it last: in any moment a thread works on few connections,
 /// so few pieces serve thousands. What is in it never shows: only bytes that were filled or pushed are pending.
 mod pool {
-    use super::{Buffer, RefCell};
+    use std::cell::RefCell;
+
+    use super::Buffer;
 
     /// Most bytes a thread keeps.
     const KEPT: usize = 4 * 1024 * 1024;

@@ -60,7 +60,7 @@ pub struct Connection {
     closing: Closing,
     timers: TimerTable,
     role: Role,
-    config: Timeouts,
+    timeouts: Timeouts,
     /// When bytes came last.
     last_input: Instant,
     incoming: Incoming,
@@ -136,7 +136,7 @@ impl Connection {
             closing: Closing::Open,
             timers,
             role,
-            config: Timeouts {
+            timeouts: Timeouts {
                 keepalive: config.keepalive,
                 pong: config.pong_timeout,
                 write: config.write_timeout,
@@ -207,6 +207,14 @@ impl Connection {
     /// As [`close`](Self::close), with a Close frame that carries no code.
     pub fn close_without_code(&mut self) {
         self.step_closing(Input::Close, &ClosePayload::EMPTY);
+    }
+}
+
+/// What the socket can do.
+impl Connection {
+    /// Tells whether the socket writes several slices in one call; if not, all output comes in one.
+    pub fn set_vectored(&mut self, vectored: bool) {
+        self.sender.set_vectored(vectored);
     }
 }
 
@@ -291,9 +299,10 @@ impl Machine for Connection {
         self.last_input = now;
         if self.timers.is_set(Timer::Pong) {
             self.timers.stop(Timer::Pong);
-            self.timers.arm(Timer::KeepAlive, now, self.config.keepalive);
+            self.timers.arm(Timer::KeepAlive, now, self.timeouts.keepalive);
         }
         // A peer that never pauses must not outrun the deadlines.
+        self.arm(now);
         self.handle_timeout(now);
     }
 
@@ -307,6 +316,12 @@ impl Machine for Connection {
     fn handle_write_error(&mut self, _now: Instant) {
         self.sender.break_off();
         self.timers.stop(Timer::Write);
+        self.end_if_drained();
+    }
+
+    fn handle_held(&mut self, held: bool) {
+        self.sender.handle_held(held);
+        self.end_if_drained();
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -338,17 +353,7 @@ impl Machine for Connection {
     fn poll_timeout(&mut self, now: Instant) -> Option<(Instant, Timer)> {
         self.sender.handle_wait();
         self.receiver.release();
-        if self.closing == Closing::Ended {
-            return None;
-        }
-        if self.sender.has_output() && !self.timers.is_set(Timer::Write) {
-            self.timers.arm(Timer::Write, now, self.config.write);
-        }
-        let ending =
-            self.closing != Closing::Open || self.incoming != Incoming::Open || self.sender.is_broken();
-        if ending && !self.timers.is_set(Timer::Close) {
-            self.timers.arm(Timer::Close, now, self.config.close);
-        }
+        self.arm(now);
         self.timers.next()
     }
 
@@ -364,19 +369,30 @@ impl Machine for Connection {
             Closing::Done => self.role == Role::Server || self.incoming != Incoming::Open,
             Closing::Failed | Closing::Ended => true,
         };
-        role_shuts && !self.sender.has_output()
+        role_shuts && self.sender.is_written()
     }
 
     fn is_ended(&self) -> bool {
         self.closing == Closing::Ended
     }
-
-    fn set_vectored(&mut self, vectored: bool) {
-        self.sender.set_vectored(vectored);
-    }
 }
 
 impl Connection {
+    /// Arms the deadlines that begin with a state, not with an input.
+    fn arm(&mut self, now: Instant) {
+        if self.closing == Closing::Ended {
+            return;
+        }
+        if !self.sender.is_written() && !self.timers.is_set(Timer::Write) {
+            self.timers.arm(Timer::Write, now, self.timeouts.write);
+        }
+        let ending =
+            self.closing != Closing::Open || self.incoming != Incoming::Open || self.sender.is_broken();
+        if ending && !self.timers.is_set(Timer::Close) {
+            self.timers.arm(Timer::Close, now, self.timeouts.close);
+        }
+    }
+
     /// Section 5.5.1: the peer's Close frame is answered with its own code, and nothing behind it counts.
     fn peer_closes(&mut self) {
         if self.closing == Closing::Ended {
@@ -407,18 +423,18 @@ impl Connection {
 
     /// Ends once nothing more comes, unless output waits that the peer may still read.
     fn end_if_drained(&mut self) {
-        if self.incoming == Incoming::Drained && !self.sender.has_output() {
+        if self.incoming == Incoming::Drained && self.sender.is_written() {
             self.end(Input::Eof, Fault::Abnormal, Initiator::Peer);
         }
     }
 
     fn end(&mut self, input: Input, mut fault: Fault, mut initiator: Initiator) {
-        if self.incoming != Incoming::Open {
+        if self.incoming != Incoming::Open || self.sender.is_broken() {
             // The peer left before the deadline came.
             (fault, initiator) = (Fault::Abnormal, Initiator::Peer);
         }
         match &mut self.closed {
-            Some(closed) => closed.clean &= !self.sender.is_broken() && !self.sender.has_output(),
+            Some(closed) => closed.clean &= !self.sender.is_broken() && self.sender.is_written(),
             None => {
                 self.fault = Some(fault);
                 self.closed = Some(self.abnormal(initiator));
@@ -453,16 +469,16 @@ impl Connection {
 
     /// The keepalive timer fired: the peer was silent for the whole interval, or the timer only looked.
     fn keep_alive(&mut self, now: Instant) {
-        let Some(interval) = self.config.keepalive else { return };
+        let Some(interval) = self.timeouts.keepalive else { return };
         let left = interval.saturating_sub(now.saturating_duration_since(self.last_input));
         if left > Duration::ZERO {
             return self.timers.arm(Timer::KeepAlive, now, Some(left));
         }
         self.sender.rest();
-        self.sender.queue_keepalive();
-        match self.config.pong {
-            Some(timeout) => self.timers.arm(Timer::Pong, now, Some(timeout)),
-            None => self.timers.arm(Timer::KeepAlive, now, Some(interval)),
+        let asked = self.sender.queue_keepalive();
+        match self.timeouts.pong {
+            Some(timeout) if asked => self.timers.arm(Timer::Pong, now, Some(timeout)),
+            _ => self.timers.arm(Timer::KeepAlive, now, Some(interval)),
         }
     }
 }

@@ -3,7 +3,8 @@
 
 use std::{
     io::{self, IoSlice},
-    task::{Context, Poll, ready},
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker, ready},
     time::Instant,
 };
 
@@ -12,6 +13,7 @@ use crate::{
     error::Error,
     handshake::{ClientHandshake, HandshakeError, ServerHandshake},
     machine::Machine,
+    timer::Timer,
 };
 
 /// What a runtime gives: a socket, a clock and a timer. The methods follow the rules of `std::task`: one that is
@@ -42,23 +44,26 @@ pub trait Socket {
 /// A socket and how far its machine has come with it.
 ///
 /// All progress is kept here and in the machine, so a future made of these methods can be dropped at any time:
-/// the next one goes on where it stopped.
+/// the next one goes on where it stopped. One task may wait for events and another for room or for a flush: what
+/// happens wakes both.
 #[derive(Debug)]
 pub struct Driver<S> {
     socket: S,
     /// Bytes were written that the socket may hold back.
     unflushed: bool,
     shut_down: bool,
-    /// The first failure of the socket, until it is reported.
+    /// The first failure of the socket.
     error: Option<io::Error>,
     /// How the connection ended was reported.
     reported: bool,
+    wakers: Wakers,
 }
 
 impl<S: Socket> Driver<S> {
     /// Drives machines over this socket.
     pub fn new(socket: S) -> Self {
-        Self { socket, unflushed: false, shut_down: false, error: None, reported: false }
+        let (unflushed, shut_down, error, reported) = (false, false, None, false);
+        Self { socket, unflushed, shut_down, error, reported, wakers: Wakers::default() }
     }
 
     /// The socket.
@@ -66,9 +71,9 @@ impl<S: Socket> Driver<S> {
         &self.socket
     }
 
-    /// The socket, to be read and written by other means.
-    pub fn into_socket(self) -> S {
-        self.socket
+    /// The socket, to be changed.
+    pub fn socket_mut(&mut self) -> &mut S {
+        &mut self.socket
     }
 
     /// Goes on until the connection has an event (`true`) or has ended (`false`). What was sent leaves before it
@@ -83,26 +88,84 @@ impl<S: Socket> Driver<S> {
         connection: &mut Connection,
         cx: &mut Context<'_>,
     ) -> Poll<Result<bool, Error>> {
-        loop {
+        if connection.advance() {
+            return Poll::Ready(Ok(true));
+        }
+        self.poll_next_event(connection, cx)
+    }
+
+    fn poll_next_event(
+        &mut self,
+        connection: &mut Connection,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<bool, Error>> {
+        let waker = self.wakers.of_reader(cx.waker());
+        let cx = &mut Context::from_waker(waker.as_ref().unwrap_or_else(|| cx.waker()));
+        for _ in 0..MAX_ROUNDS {
+            if connection.is_ended() {
+                return Poll::Ready(self.end(connection, cx).map(|()| false));
+            }
+            ready!(self.poll_step(connection, cx));
             if connection.advance() {
                 return Poll::Ready(Ok(true));
             }
+        }
+        yield_now(cx)
+    }
+
+    /// As [`poll_event`](Self::poll_event), and with room for a message of any length whenever there is an event.
+    #[inline]
+    pub fn poll_event_with_room(
+        &mut self,
+        connection: &mut Connection,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<bool, Error>> {
+        for _ in 0..MAX_ROUNDS {
+            // Why there is none is told below, behind what came before.
+            let _ = ready!(self.poll_room(connection, cx));
+            if connection.advance() {
+                return Poll::Ready(Ok(true));
+            }
+            // That may have queued a pong, which may have taken the room.
+            if connection.sender().is_full() && !connection.is_ended() {
+                continue;
+            }
+            let waker = self.wakers.of_reader(cx.waker());
+            let cx = &mut Context::from_waker(waker.as_ref().unwrap_or_else(|| cx.waker()));
             if connection.is_ended() {
                 return Poll::Ready(self.end(connection, cx).map(|()| false));
             }
             ready!(self.poll_step(connection, cx));
         }
+        yield_now(cx)
     }
 
-    /// Ready once a message can be queued, or can never be again because the connection is closing.
+    /// Ready once a message can be queued, or the connection takes none any more because it is closing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the socket failed, or what ended the connection, while this waited.
     #[inline]
-    pub fn poll_room(&mut self, connection: &mut Connection, cx: &mut Context<'_>) -> Poll<()> {
-        while connection.sender().is_full() && !connection.is_ended() {
+    pub fn poll_room(
+        &mut self,
+        connection: &mut Connection,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        if !connection.sender().is_full() {
+            return Poll::Ready(Ok(()));
+        }
+        let waker = self.wakers.of_writer(cx.waker());
+        let cx = &mut Context::from_waker(waker.as_ref().unwrap_or_else(|| cx.waker()));
+        while connection.sender().is_full() {
+            if connection.is_ended() {
+                return Poll::Ready(Err(unwritten(connection)));
+            }
             if self.poll_write(connection, cx).is_pending() {
                 ready!(self.poll_read_or_wait(connection, cx));
+                self.wakers.wake_reader();
             }
         }
-        Poll::Ready(())
+        Poll::Ready(self.written(connection))
     }
 
     /// Ready once everything that was queued is written and flushed. While the peer does not take it, what the
@@ -110,20 +173,23 @@ impl<S: Socket> Driver<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if the socket failed, or what ended the connection.
+    /// [`Error::Io`] if the socket failed, or what ended the connection with some of it unwritten.
     pub fn poll_flush(
         &mut self,
         connection: &mut Connection,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
+        let waker = self.wakers.of_writer(cx.waker());
+        let cx = &mut Context::from_waker(waker.as_ref().unwrap_or_else(|| cx.waker()));
         loop {
             if self.poll_write(connection, cx).is_ready() {
-                return Poll::Ready(self.error.take().map_or(Ok(()), |error| Err(error.into())));
+                return Poll::Ready(self.written(connection));
             }
             if connection.is_ended() {
-                return Poll::Ready(connection.fault().map_or(Ok(()), |fault| Err(fault.into())));
+                return Poll::Ready(Err(unwritten(connection)));
             }
             ready!(self.poll_read_or_wait(connection, cx));
+            self.wakers.wake_reader();
         }
     }
 
@@ -158,10 +224,13 @@ impl<S: Socket> Driver<S> {
 
     /// Goes on until a refusal is over: written, and the client gone or out of time.
     pub fn poll_refusal(&mut self, handshake: &mut ServerHandshake, cx: &mut Context<'_>) -> Poll<()> {
-        while !handshake.is_ended() {
+        for _ in 0..MAX_ROUNDS {
+            if handshake.is_ended() {
+                return Poll::Ready(());
+            }
             ready!(self.poll_step(handshake, cx));
         }
-        Poll::Ready(())
+        yield_now(cx)
     }
 
     /// Goes on until the server has accepted.
@@ -209,9 +278,16 @@ impl<S: Socket> Driver<S> {
             }
         }
         if self.unflushed {
-            match ready!(self.socket.poll_flush(cx)) {
-                Ok(()) => self.unflushed = false,
-                Err(error) => self.fail_write(machine, error),
+            match self.socket.poll_flush(cx) {
+                Poll::Ready(Ok(())) => {
+                    self.unflushed = false;
+                    machine.handle_held(false);
+                }
+                Poll::Ready(Err(error)) => self.fail_write(machine, error),
+                Poll::Pending => {
+                    machine.handle_held(true);
+                    return Poll::Pending;
+                }
             }
         }
         if machine.wants_shutdown() && !self.shut_down {
@@ -252,6 +328,18 @@ impl<S: Socket> Driver<S> {
         Poll::Ready(())
     }
 
+    /// Whether writing went well so far.
+    fn written(&self, connection: &mut Connection) -> Result<(), Error> {
+        match &self.error {
+            Some(error) if connection.sender().is_broken() => {
+                // Who waits for events is to learn of it, too.
+                self.wakers.wake_reader();
+                Err(copy(error).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn fail_write<M: Machine>(&mut self, machine: &mut M, error: io::Error) {
         self.error.get_or_insert(error);
         self.unflushed = false;
@@ -264,8 +352,8 @@ impl<S: Socket> Driver<S> {
     fn end(&mut self, connection: &mut Connection, cx: &mut Context<'_>) -> Result<(), Error> {
         let _ = self.poll_write(connection, cx);
         match connection.fault() {
-            Some(fault) if !std::mem::replace(&mut self.reported, true) => Err(match self.error.take() {
-                Some(error) if fault == Fault::Abnormal => error.into(),
+            Some(fault) if !std::mem::replace(&mut self.reported, true) => Err(match &self.error {
+                Some(error) if fault == Fault::Abnormal => copy(error).into(),
                 _ => fault.into(),
             }),
             _ => Ok(()),
@@ -282,5 +370,80 @@ impl<S: Socket> Driver<S> {
     }
 }
 
+/// Lets other tasks run before a peer that never pauses is served on.
+fn yield_now<T>(cx: &Context<'_>) -> Poll<T> {
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}
+
+/// Why a connection ended that still had something to write: if not by a fault, out of time after the peer's Close
+/// frame.
+fn unwritten(connection: &Connection) -> Error {
+    connection.fault().map_or(Error::Timeout(Timer::Close), Error::from)
+}
+
+/// An error may have to be told both to who writes and to who reads.
+fn copy(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), error.to_string())
+}
+
+/// Who waits for the socket: the task that waits for events, and the one that waits to write.
+///
+/// A socket and a timer remember one task each, the last that asked. So where these are two tasks, either registers a
+/// waker that wakes both.
+#[derive(Debug)]
+struct Wakers {
+    reader: Waker,
+    writer: Waker,
+}
+
+impl Default for Wakers {
+    fn default() -> Self {
+        Self { reader: Waker::noop().clone(), writer: Waker::noop().clone() }
+    }
+}
+
+impl Wakers {
+    /// The waker to register for the task that waits for events; `None` if its own will do.
+    fn of_reader(&mut self, waker: &Waker) -> Option<Waker> {
+        self.reader.clone_from(waker);
+        both(waker, &self.writer)
+    }
+
+    /// The waker to register for the task that waits to write; `None` if its own will do.
+    fn of_writer(&mut self, waker: &Waker) -> Option<Waker> {
+        self.writer.clone_from(waker);
+        both(waker, &self.reader)
+    }
+
+    /// Something happened while writing that the other task may wait for.
+    fn wake_reader(&self) {
+        if !self.reader.will_wake(&self.writer) {
+            self.reader.wake_by_ref();
+        }
+    }
+}
+
+fn both(own: &Waker, other: &Waker) -> Option<Waker> {
+    let alone = own.will_wake(other) || other.will_wake(Waker::noop());
+    (!alone).then(|| Arc::new(Both(own.clone(), other.clone())).into())
+}
+
+struct Both(Waker, Waker);
+
+impl Wake for Both {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.wake_by_ref();
+        self.1.wake_by_ref();
+    }
+}
+
 /// Most slices of one vectored write.
 const MAX_SLICES: usize = 16;
+
+/// Most reads in one poll that bring nothing to hand out.
+const MAX_ROUNDS: usize = 64;

@@ -17,12 +17,14 @@ use crate::timer::Timer;
 ///    (3), writable (1), or for the deadline ([`handle_timeout`](Self::handle_timeout)).
 /// 6. Once it [`is_ended`](Self::is_ended), write what output is left without waiting, and drop the socket.
 ///
-/// Any order is safe; this one has the least latency. [`Driver`](crate::drive::Driver) is this list as code.
+/// Any order is safe, as long as nothing comes between a `recv_space` and its `handle_input`; this one has the least
+/// latency. [`Driver`](crate::drive::Driver) is this list as code.
 pub trait Machine {
     /// Where the next read goes. Not empty while [`wants_read`](Self::wants_read). What it holds is arbitrary.
     fn recv_space(&mut self) -> &mut [u8];
 
-    /// The first `len` bytes of [`recv_space`](Self::recv_space) were filled. Time is taken once a read.
+    /// The first `len` bytes of [`recv_space`](Self::recv_space) were filled, which was the call before. Time is
+    /// taken once a read.
     ///
     /// # Panics
     ///
@@ -34,6 +36,10 @@ pub trait Machine {
 
     /// Writing failed: nothing more can be sent, but what the peer sent may still be read.
     fn handle_write_error(&mut self, now: Instant);
+
+    /// The socket holds back some of what it took (TLS and other buffers do), or has passed it all on. Until then it
+    /// counts as not written. A plain socket holds nothing back.
+    fn handle_held(&mut self, held: bool);
 
     /// A deadline may have passed. Early and late calls are harmless.
     fn handle_timeout(&mut self, now: Instant);
@@ -63,7 +69,4 @@ pub trait Machine {
 
     /// Whether everything is over and the socket may be dropped.
     fn is_ended(&self) -> bool;
-
-    /// Tells whether the socket writes several slices in one call; if not, all output comes in one.
-    fn set_vectored(&mut self, vectored: bool);
 }

@@ -14,7 +14,7 @@ pub enum Event<'a> {
     Text(Text<'a>),
     /// A whole binary message (section 5.6).
     Binary(&'a [u8]),
-    /// A ping; its pong is queued already (section 5.5.2).
+    /// A ping (section 5.5.2). Its pong is queued, unless a newer ping takes its place or the connection closes.
     Ping(&'a [u8]),
     /// A pong, asked for or not (section 5.5.3).
     Pong(&'a [u8]),

@@ -5,7 +5,7 @@ use std::{future::poll_fn, io};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    time::timeout_at,
+    time::timeout,
 };
 use ws_proto::{
     ClientConfig, Error, HandshakeError,
@@ -61,18 +61,20 @@ pub async fn connect_with(
     request: Request<()>,
     config: ClientConfig,
 ) -> Result<(WebSocket<TcpStream>, Response<()>), Error> {
-    if request.uri().scheme_str() == Some("wss") {
-        return Err(HandshakeError::Url("wss needs a TLS stream, see `client`").into());
+    // What asks for encryption must not leave without it.
+    if !matches!(request.uri().scheme_str(), Some("ws" | "http")) {
+        return Err(
+            HandshakeError::Url("only ws is connected to; for wss bring a TLS stream to `client`").into()
+        );
     }
-    let now = tokio::time::Instant::now();
-    let handshake = ClientHandshake::new(&request, &config, seed()?, now.into_std())?;
+    let now = tokio::time::Instant::now().into_std();
+    let handshake = ClientHandshake::new(&request, &config, seed()?, now)?;
     let host = request.uri().host().unwrap_or_default();
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let connecting = TcpStream::connect((host, request.uri().port_u16().unwrap_or(80)));
     let stream = match config.head.timeout {
-        Some(timeout) => {
-            timeout_at(now + timeout, connecting).await.map_err(|_| HandshakeError::Timeout)??
-        }
+        // The handshake's own deadline began before.
+        Some(limit) => timeout(limit, connecting).await.map_err(|_| HandshakeError::Timeout)??,
         None => connecting.await?,
     };
     // Frames are gathered before they are written; waiting for more would only delay them.

@@ -210,7 +210,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Handshake<S> {
     /// # Cancel safety
     ///
     /// Dropping the future drops the stream.
-    pub async fn accept_with(self, acceptance: Acceptance) -> Result<(WebSocket<S>, Request<()>), Error> {
+    pub async fn accept_with(mut self, acceptance: Acceptance) -> Result<(WebSocket<S>, Request<()>), Error> {
+        self.request().await?;
         let now = self.driver.socket().now();
         let (connection, request) = self.handshake.accept(acceptance, now);
         let mut websocket = WebSocket::new(connection, self.driver);

@@ -10,7 +10,7 @@ use futures_core::Stream;
 use futures_sink::Sink;
 use tokio::io::{AsyncRead, AsyncWrite};
 use ws_proto::{
-    CloseCode, Closed, Connection, Error, Event, Fragment, Machine, Message, Prepared, Sender, drive::Driver,
+    CloseCode, Closed, Connection, Error, Event, Fragment, Message, Prepared, Sender, drive::Driver,
 };
 
 use crate::socket::TokioSocket;
@@ -124,11 +124,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Safe.
     #[inline]
     pub async fn recv_split(&mut self) -> Result<Option<(Event<'_>, &mut Sender)>, Error> {
-        let more = poll_fn(|cx| {
-            ready!(self.driver.poll_room(&mut self.connection, cx));
-            self.driver.poll_event(&mut self.connection, cx)
-        })
-        .await?;
+        let more = poll_fn(|cx| self.driver.poll_event_with_room(&mut self.connection, cx)).await?;
         let (event, sender) = self.connection.split_mut();
         Ok(event.filter(|_| more).map(|event| (event, sender)))
     }
@@ -163,7 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// As [`send`](Self::send).
     pub async fn feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
         let message = message.into();
-        self.room().await.send(&message)?;
+        self.room().await?.send(&message)?;
         if self.connection.sender().is_full() {
             // The mark is reached: what the stream takes without waiting leaves.
             poll_fn(|cx| Poll::Ready(self.driver.poll_room(&mut self.connection, cx).is_ready())).await;
@@ -181,7 +177,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     ///
     /// As [`send`](Self::send).
     pub async fn send_prepared(&mut self, prepared: &Prepared) -> Result<(), Error> {
-        self.room().await.send_prepared(prepared)?;
+        self.room().await?.send_prepared(prepared)?;
         self.flush().await
     }
 
@@ -200,7 +196,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         last: bool,
     ) -> Result<(), Error> {
         let fragment = fragment.into();
-        self.room().await.send_fragment(fragment, last)?;
+        self.room().await?.send_fragment(fragment, last)?;
         self.flush().await
     }
 
@@ -214,19 +210,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     ///
     /// As [`send`](Self::send).
     pub async fn ping(&mut self, payload: &[u8]) -> Result<(), Error> {
-        self.room().await.ping(payload)?;
+        self.room().await?.ping(payload)?;
         self.flush().await
     }
 
     /// The sender, once it has room for a message of any length. What it takes is written as after
     /// [`feed`](Self::feed).
     ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] or [`Error::Timeout`] if writing failed.
+    ///
     /// # Cancel safety
     ///
     /// Safe.
-    pub async fn room(&mut self) -> &mut Sender {
-        poll_fn(|cx| self.driver.poll_room(&mut self.connection, cx)).await;
-        self.connection.sender()
+    pub async fn room(&mut self) -> Result<&mut Sender, Error> {
+        poll_fn(|cx| self.driver.poll_room(&mut self.connection, cx)).await?;
+        Ok(self.connection.sender())
     }
 
     /// Writes everything that is queued.
@@ -291,6 +291,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         &self.driver.socket().stream
     }
 
+    /// The stream, to set its options. Reading or writing it would tear the connection.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.driver.socket_mut().stream
+    }
+
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
         while ready!(self.driver.poll_event(&mut self.connection, cx))? {
             if let Some(message) = self.connection.take_message() {
@@ -316,7 +321,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Message> for WebSocket<S> {
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let this = &mut *self;
-        this.driver.poll_room(&mut this.connection, cx).map(Ok)
+        this.driver.poll_room(&mut this.connection, cx)
     }
 
     fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {

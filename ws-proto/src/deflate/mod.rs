@@ -6,8 +6,8 @@
 //!                 └───────────── DeflatePool ────────────────┘
 //! ```
 //!
-//! A state of zlib's exists only while it is needed: from the first compressed message on, or, where context takeover is
-//! not agreed on, while one message is worked on.
+//! A state of zlib's exists only while it is needed: from the first compressed message on, or, where context takeover
+//! is not agreed on, while one message is worked on.
 
 mod codec;
 mod negotiate;

@@ -351,7 +351,9 @@ mod tests {
     #[test]
     fn s7_1_an_agreement_binds_both_sides() {
         let (agreement, _) = accept(
-            &parse("permessage-deflate; server_no_context_takeover; server_max_window_bits=12; client_max_window_bits=9"),
+            &parse(&format!(
+                "{NAME}; server_no_context_takeover; server_max_window_bits=12; client_max_window_bits=9"
+            )),
             &DeflateConfig::default(),
         )
         .unwrap();

@@ -38,6 +38,9 @@ use crate::{
 ///
 /// [`HandshakeError::Url`] says what is wrong with the URL.
 pub fn client_request(url: &str) -> Result<Request<()>, HandshakeError> {
+    if !url.is_ascii() {
+        return Err(HandshakeError::Url("other characters than ASCII must be percent-encoded"));
+    }
     if url.contains('#') {
         return Err(HandshakeError::Url("a fragment has no meaning for a WebSocket"));
     }
@@ -51,6 +54,9 @@ pub fn client_request(url: &str) -> Result<Request<()>, HandshakeError> {
     match uri.authority() {
         Some(authority) if authority.host().is_empty() => {
             return Err(HandshakeError::Url("there is no host"));
+        }
+        Some(authority) if authority.as_str().contains('@') => {
+            return Err(HandshakeError::Url("credentials belong into an Authorization field"));
         }
         Some(authority) if !is_host_and_port(authority) => {
             return Err(HandshakeError::Url("the port is no port"));
@@ -123,6 +129,9 @@ impl ClientHandshake {
         seed: [u8; 32],
         now: Instant,
     ) -> Result<Self, HandshakeError> {
+        if !matches!(request.uri().scheme_str(), None | Some("ws" | "wss" | "http" | "https")) {
+            return Err(HandshakeError::Url("the scheme is not ws or wss"));
+        }
         if let Some(name) = request.headers().keys().find(|name| is_reserved(name)) {
             return Err(HandshakeError::ReservedField(name.clone()));
         }
@@ -140,7 +149,7 @@ impl ClientHandshake {
         Ok(Self {
             keys,
             accept: accept_key(key.as_bytes()),
-            head: Head::new(&config.head),
+            head: Head::of_response(&config.head),
             state: State::Reading,
             timers,
             output,
@@ -268,6 +277,9 @@ fn write_request(request: &Request<()>, config: &ClientConfig, key: &str) -> Res
         return Err(HandshakeError::Method);
     }
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    if !target.is_ascii() {
+        return Err(HandshakeError::Url("other characters than ASCII must be percent-encoded"));
+    }
     let mut out =
         format!("GET {}{target} HTTP/1.1\r\n", if target.starts_with('?') { "/" } else { "" }).into_bytes();
     match request.headers().get(header::HOST) {
@@ -327,6 +339,8 @@ impl Machine for ClientHandshake {
         self.output.clear();
     }
 
+    fn handle_held(&mut self, _held: bool) {}
+
     fn handle_timeout(&mut self, now: Instant) {
         if self.timers.expire(now).is_some() {
             // A refusal whose body does not end is told as far as it came.
@@ -339,13 +353,7 @@ impl Machine for ClientHandshake {
     }
 
     fn output<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        match slices.first_mut() {
-            Some(slice) if !self.output.is_empty() => {
-                *slice = IoSlice::new(self.output.pending());
-                1
-            }
-            _ => 0,
-        }
+        self.output.output(slices)
     }
 
     fn consume(&mut self, len: usize) {
@@ -369,8 +377,6 @@ impl Machine for ClientHandshake {
     fn is_ended(&self) -> bool {
         matches!(self.state, State::Ended(_))
     }
-
-    fn set_vectored(&mut self, _vectored: bool) {}
 }
 
 /// The body of a refusal (RFC 9112 section 6), as much of it as is kept.

@@ -20,11 +20,21 @@ pub(super) struct Head {
     /// Complete lines that were looked at, the empty ones in front not among them.
     lines: usize,
     limits: HeadLimits,
+    is_request: bool,
 }
 
 impl Head {
-    pub(super) fn new(limits: &HeadLimits) -> Self {
-        Self { bytes: Buffer::default(), scanned: 0, column: 0, lines: 0, limits: limits.clone() }
+    pub(super) fn of_request(limits: &HeadLimits) -> Self {
+        Self::new(limits, true)
+    }
+
+    pub(super) fn of_response(limits: &HeadLimits) -> Self {
+        Self::new(limits, false)
+    }
+
+    fn new(limits: &HeadLimits, is_request: bool) -> Self {
+        let limits = limits.clone();
+        Self { bytes: Buffer::default(), scanned: 0, column: 0, lines: 0, limits, is_request }
     }
 
     pub(super) fn recv_space(&mut self) -> &mut [u8] {
@@ -54,7 +64,7 @@ impl Head {
         while let Some(&byte) = self.bytes.pending().get(self.scanned) {
             let previous = self.scanned.checked_sub(1).map(|before| self.bytes.pending()[before]);
             if self.scanned >= self.limits.max_len {
-                let in_first_line = self.lines == 0;
+                let in_first_line = self.lines == 0 && self.is_request;
                 return Err(if in_first_line {
                     HandshakeError::TargetTooLong
                 } else {
@@ -82,6 +92,10 @@ impl Head {
                     return Err(HandshakeError::Malformed("a line begins with white space"));
                 }
                 b'\t' if self.lines > 0 => self.column += 1,
+                // RFC 9112 section 3: a request line is ASCII; only a reason phrase may be more.
+                0x80.. if self.lines == 0 && self.is_request => {
+                    return Err(HandshakeError::Malformed("the request line is not ASCII"));
+                }
                 0..=0x1f | 0x7f => return Err(HandshakeError::Malformed("a control character")),
                 byte if self.column == 0 && !list::is_tchar(byte) => {
                     return Err(HandshakeError::Malformed("a line begins with no token"));
@@ -95,9 +109,13 @@ impl Head {
     /// The request, once its head is complete.
     pub(super) fn take_request(&mut self) -> Result<Option<Request<()>>, HandshakeError> {
         let Some(len) = self.scan()? else { return Ok(None) };
-        let mut fields = vec![httparse::EMPTY_HEADER; self.limits.max_fields];
+        let mut fields = self.fields()?;
         let mut parsed = httparse::Request::new(&mut fields);
-        parsed.parse(&self.bytes.pending()[..len]).map_err(error)?;
+        let head = &self.bytes.pending()[..len];
+        parsed.parse(head).map_err(|fault| match error(fault) {
+            HandshakeError::HttpVersion if !names_http(head) => HandshakeError::Malformed("the request line"),
+            error => error,
+        })?;
         let method = parsed.method.and_then(|method| Method::from_bytes(method.as_bytes()).ok());
         let target = parsed.path.and_then(|target| Uri::try_from(target).ok());
         let mut request = Request::new(());
@@ -112,7 +130,7 @@ impl Head {
     /// The response, once its head is complete.
     pub(super) fn take_response(&mut self) -> Result<Option<Response<()>>, HandshakeError> {
         let Some(len) = self.scan()? else { return Ok(None) };
-        let mut fields = vec![httparse::EMPTY_HEADER; self.limits.max_fields];
+        let mut fields = self.fields()?;
         let mut parsed = httparse::Response::new(&mut fields);
         parsed.parse(&self.bytes.pending()[..len]).map_err(error)?;
         let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
@@ -124,6 +142,15 @@ impl Head {
         Ok(Some(response))
     }
 
+    /// A place for each field of a complete head: each is a line, and so is the first.
+    fn fields<'a>(&self) -> Result<Vec<httparse::Header<'a>>, HandshakeError> {
+        let count = self.lines - 1;
+        if count > self.limits.max_fields {
+            return Err(HandshakeError::TooManyFields);
+        }
+        Ok(vec![httparse::EMPTY_HEADER; count])
+    }
+
     /// Leaves the head behind. One may follow, if it was of an interim response.
     fn take(&mut self, len: usize) {
         self.bytes.consume(len);
@@ -132,19 +159,27 @@ impl Head {
     }
 }
 
+/// Whether the third word of the request line is a version of HTTP, if not one that is spoken.
+fn names_http(head: &[u8]) -> bool {
+    let mut words = head.split(|&byte| byte == b'\r').find(|line| !line.trim_ascii().is_empty());
+    let mut words = words.take().unwrap_or_default().trim_ascii().split(|&byte| byte == b' ').skip(2);
+    words.next().is_some_and(|version| version.starts_with(b"HTTP/")) && words.next().is_none()
+}
+
 fn version(minor: Option<u8>) -> http::Version {
     if minor == Some(1) { http::Version::HTTP_11 } else { http::Version::HTTP_10 }
 }
 
 fn headers(fields: &[httparse::Header<'_>]) -> Result<HeaderMap, HandshakeError> {
-    let mut headers = HeaderMap::with_capacity(fields.len());
+    let mut headers =
+        HeaderMap::try_with_capacity(fields.len()).map_err(|_| HandshakeError::TooManyFields)?;
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes());
         let value = HeaderValue::from_bytes(field.value);
         let (Ok(name), Ok(value)) = (name, value) else {
             return Err(HandshakeError::Malformed("a header field"));
         };
-        headers.append(name, value);
+        headers.try_append(name, value).map_err(|_| HandshakeError::TooManyFields)?;
     }
     Ok(headers)
 }

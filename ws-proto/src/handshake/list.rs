@@ -23,13 +23,11 @@ pub(crate) fn contains_token(headers: &HeaderMap, name: &HeaderName, token: &str
 
 /// The list as distinct tokens; empty if there is no such field.
 pub(crate) fn distinct_tokens(headers: &HeaderMap, name: &HeaderName) -> Result<Vec<String>, InvalidList> {
-    let mut tokens: Vec<String> = Vec::new();
-    for element in elements(headers, name) {
-        let token = token(element)?;
-        if tokens.contains(&token) {
-            return Err(InvalidList);
-        }
-        tokens.push(token);
+    let tokens = elements(headers, name).map(token).collect::<Result<Vec<_>, _>>()?;
+    let mut sorted: Vec<&String> = tokens.iter().collect();
+    sorted.sort_unstable();
+    if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(InvalidList);
     }
     // A field without elements is none of the grammar's lists.
     if tokens.is_empty() && headers.contains_key(name) { Err(InvalidList) } else { Ok(tokens) }

@@ -14,9 +14,13 @@ pub(super) fn refusal(response: &Response<Bytes>, head_only: bool) -> Vec<u8> {
         }
     }
     field(&mut out, "connection", b"close");
-    field(&mut out, "content-length", response.body().len().to_string().as_bytes());
+    // RFC 9110 sections 15.3.5 and 15.4.5: these have no body.
+    let bodiless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status());
+    if !bodiless {
+        field(&mut out, "content-length", response.body().len().to_string().as_bytes());
+    }
     out.extend_from_slice(b"\r\n");
-    if !head_only {
+    if !head_only && !bodiless {
         out.extend_from_slice(response.body());
     }
     out

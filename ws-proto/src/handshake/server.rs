@@ -146,7 +146,8 @@ fn is_let_in(policy: &OriginPolicy, origin: &HeaderValue, host: &uri::Authority)
                 _ => 80,
             };
             let port = |authority: &uri::Authority| authority.port_u16().unwrap_or(default);
-            origin.authority().is_some_and(|origin| {
+            let authority = origin.authority().filter(|_| origin.scheme().is_some());
+            authority.is_some_and(|origin| {
                 origin.host().eq_ignore_ascii_case(host.host()) && port(origin) == port(host)
             })
         }),
@@ -296,6 +297,8 @@ pub struct ServerHandshake {
     timers: TimerTable,
     /// The refusal, as far as it is not written.
     output: Buffer,
+    /// The socket holds back some of what it took.
+    held: bool,
     eof: bool,
 }
 
@@ -314,8 +317,16 @@ impl ServerHandshake {
     pub fn new(config: Arc<ServerConfig>, now: Instant) -> Self {
         let mut timers = TimerTable::default();
         timers.arm(Timer::Handshake, now, config.head.timeout);
-        let head = Head::new(&config.head);
-        Self { config, head, state: State::Reading, timers, output: Buffer::default(), eof: false }
+        let head = Head::of_request(&config.head);
+        Self {
+            config,
+            head,
+            state: State::Reading,
+            timers,
+            output: Buffer::default(),
+            held: false,
+            eof: false,
+        }
     }
 
     /// Looks at what came: `true` once the request is there.
@@ -324,6 +335,7 @@ impl ServerHandshake {
             match self.head.take_request() {
                 Ok(Some(request)) => {
                     self.timers.stop(Timer::Handshake);
+                    self.head.release();
                     self.state = State::Received(request);
                 }
                 Ok(None) if self.eof => self.end(HandshakeError::Eof),
@@ -414,11 +426,19 @@ impl ServerHandshake {
         self.state = State::Ended(error);
     }
 
+    /// A refusal has its deadline, from the first look at the time.
+    fn arm(&mut self, now: Instant) {
+        if matches!(self.state, State::Refusing(_)) && !self.timers.is_set(Timer::Close) {
+            self.timers.arm(Timer::Close, now, self.config.connection.close_timeout);
+        }
+    }
+
     /// Ends once the refusal is written and nothing more comes.
     fn end_if_done(&mut self) {
         if let State::Refusing(error) = &self.state
             && self.eof
             && self.output.is_empty()
+            && !self.held
         {
             self.end(error.clone());
         }
@@ -436,6 +456,7 @@ impl Machine for ServerHandshake {
             State::Refusing(_) | State::Ended(_) => {}
             State::Reading | State::Received(_) => self.head.fill(len),
         }
+        self.arm(now);
         self.handle_timeout(now);
     }
 
@@ -451,6 +472,11 @@ impl Machine for ServerHandshake {
         }
     }
 
+    fn handle_held(&mut self, held: bool) {
+        self.held = held;
+        self.end_if_done();
+    }
+
     fn handle_timeout(&mut self, now: Instant) {
         match self.timers.expire(now) {
             Some(Timer::Handshake) => self.fail(HandshakeError::Timeout),
@@ -464,13 +490,7 @@ impl Machine for ServerHandshake {
     }
 
     fn output<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        match slices.first_mut() {
-            Some(slice) if !self.output.is_empty() => {
-                *slice = IoSlice::new(self.output.pending());
-                1
-            }
-            _ => 0,
-        }
+        self.output.output(slices)
     }
 
     fn consume(&mut self, len: usize) {
@@ -481,9 +501,7 @@ impl Machine for ServerHandshake {
     fn poll_timeout(&mut self, now: Instant) -> Option<(Instant, Timer)> {
         self.head.release();
         self.output.release();
-        if matches!(self.state, State::Refusing(_)) && !self.timers.is_set(Timer::Close) {
-            self.timers.arm(Timer::Close, now, self.config.connection.close_timeout);
-        }
+        self.arm(now);
         self.timers.next()
     }
 
@@ -492,14 +510,12 @@ impl Machine for ServerHandshake {
     }
 
     fn wants_shutdown(&self) -> bool {
-        matches!(self.state, State::Refusing(_) | State::Ended(_)) && self.output.is_empty()
+        matches!(self.state, State::Refusing(_) | State::Ended(_)) && self.output.is_empty() && !self.held
     }
 
     fn is_ended(&self) -> bool {
         matches!(self.state, State::Ended(_))
     }
-
-    fn set_vectored(&mut self, _vectored: bool) {}
 }
 
 /// Takes a last character with stray bits, as other servers do; the length decides.

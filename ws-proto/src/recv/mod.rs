@@ -12,6 +12,7 @@
 
 mod text;
 
+use bytes::Bytes;
 use text::TextCheck;
 
 use crate::{
@@ -42,8 +43,8 @@ pub(crate) struct Receiver {
     inflater: Option<Box<Inflater>>,
     state: State,
     text: TextCheck,
-    /// What [`event`](Self::event) lends, dropped by the next [`advance`](Self::advance).
-    lent: Option<(Step, Place)>,
+    /// What [`event`](Self::event) lends, unless it was taken; dropped by the next [`advance`](Self::advance).
+    lent: Option<(Option<Step>, Place)>,
 }
 
 /// Kind of a message.
@@ -329,7 +330,7 @@ impl Receiver {
     }
 
     fn lend(&mut self, step: Step, place: Place) -> Step {
-        self.lent = Some((step, place));
+        self.lent = Some((Some(step), place));
         step
     }
 
@@ -389,7 +390,7 @@ impl Receiver {
     pub(crate) fn event(&self) -> Option<Event<'_>> {
         let (step, _) = self.lent?;
         let payload = self.payload();
-        match step {
+        match step? {
             Step::Text => Some(Event::Text(Text::checked(payload))),
             Step::Binary => Some(Event::Binary(payload)),
             Step::Ping => Some(Event::Ping(payload)),
@@ -400,18 +401,16 @@ impl Receiver {
 
     /// The message that [`advance`](Self::advance) found, as its own: moved if it has a buffer to itself.
     pub(crate) fn take_message(&mut self) -> Option<Message> {
-        match self.lent? {
-            (Step::Text | Step::Binary, Place::Input(_)) => self.event()?.to_message(),
-            (Step::Text, Place::Message) => {
-                self.lent = None;
-                let text = bytes::Bytes::from(self.message.take());
-                Some(Message::Text(text.try_into().expect("checked as it arrived")))
-            }
-            (Step::Binary, Place::Message) => {
-                self.lent = None;
-                Some(Message::Binary(self.message.take().into()))
-            }
-            (Step::Ping | Step::Pong | Step::Close, _) => None,
+        let (step, place) = self.lent.as_mut()?;
+        let (step, place) = (step.take()?, *place);
+        let payload = match place {
+            Place::Input(_) => Bytes::copy_from_slice(self.payload()),
+            Place::Message => self.message.take().into(),
+        };
+        match step {
+            Step::Text => Some(Message::Text(payload.try_into().expect("checked as it arrived"))),
+            Step::Binary => Some(Message::Binary(payload)),
+            Step::Ping | Step::Pong | Step::Close => None,
         }
     }
 }

@@ -3,7 +3,7 @@
 mod prepared;
 mod queue;
 
-use std::io::IoSlice;
+use std::{fmt, io::IoSlice};
 
 use chacha20::{
     ChaCha12Rng,
@@ -47,8 +47,8 @@ pub struct Sender {
     /// Whether payloads may leave as slices of their own.
     vectored: bool,
     state: SendState,
-    /// A message is being sent in fragments.
-    in_fragment: bool,
+    /// The kind of the message that is being sent in fragments.
+    in_fragment: Option<Opcode>,
     deflater: Option<Box<Deflater>>,
     /// Whether the message that is being sent in fragments, or the next message, may be compressed.
     compressing: bool,
@@ -60,13 +60,17 @@ pub struct Sender {
     max_pongs: usize,
     /// The socket took less than it was offered.
     blocked: bool,
+    /// The socket holds back some of what it took.
+    held: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SendState {
     Open,
-    /// Nothing may follow what is queued: a Close frame is its last, or the connection has ended.
+    /// A Close frame is queued or sent. Only pongs may follow it (sections 5.5.1 and 5.5.2).
     Closing,
+    /// Nothing may follow what is queued.
+    Ended,
     /// The socket takes nothing any more.
     Broken,
 }
@@ -79,8 +83,14 @@ struct Control {
 }
 
 /// Fresh, unpredictable masking keys (RFC 6455 section 5.3): a ChaCha stream over the caller's seed.
-#[derive(Debug)]
 pub(crate) struct MaskingKeys(ChaCha12Rng);
+
+/// Nothing of the keys: who reads the log must not foretell them.
+impl fmt::Debug for MaskingKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MaskingKeys").finish_non_exhaustive()
+    }
+}
 
 impl MaskingKeys {
     pub(crate) fn new(seed: [u8; 32]) -> Self {
@@ -133,7 +143,7 @@ impl Sender {
             keys: keys.map(Box::new),
             vectored: true,
             state: SendState::Open,
-            in_fragment: false,
+            in_fragment: None,
             deflater: None,
             compressing: false,
             compression: true,
@@ -141,6 +151,7 @@ impl Sender {
             pongs: 0,
             max_pongs: config.max_pongs_per_read,
             blocked: false,
+            held: false,
         }
     }
 
@@ -217,25 +228,31 @@ impl Sender {
 
     /// Queues one frame of a message that is sent in fragments (section 5.4), copied; `last` ends the message.
     ///
-    /// The first fragment decides the kind of the message. Pings, pongs and a close may be sent in between,
+    /// All fragments are of one kind. Pings, pongs and a close may be sent in between,
     /// other messages may not.
     ///
     /// # Errors
     ///
-    /// As [`send_text`](Self::send_text), but for [`SendError::InFragment`].
+    /// As [`send_text`](Self::send_text); [`SendError::InFragment`] if the message that is being sent is of the other
+    /// kind.
     pub fn send_fragment(&mut self, fragment: Fragment<'_>, last: bool) -> Result<(), SendError> {
         self.check_room()?;
         let (opcode, payload) = match fragment {
             Fragment::Text(text) => (Opcode::Text, text.as_bytes()),
             Fragment::Binary(payload) => (Opcode::Binary, payload),
         };
-        if !self.in_fragment {
+        if self.in_fragment.is_some_and(|kind| kind != opcode) {
+            return Err(SendError::InFragment);
+        }
+        if self.in_fragment.is_none() {
             self.compressing =
                 self.compression && self.deflater.as_ref().is_some_and(|d| d.wants(payload.len()));
         }
-        let opcode = if self.in_fragment { Opcode::Continuation } else { opcode };
         // RFC 7692 section 6: the first frame of a compressed message is marked.
-        let first = First::of(last, self.compressing && !self.in_fragment, opcode);
+        let first = match self.in_fragment {
+            Some(_) => First::of(last, false, Opcode::Continuation),
+            None => First::of(last, self.compressing, opcode),
+        };
         match &mut self.deflater {
             Some(deflater) if self.compressing => {
                 let key = self.keys.as_mut().map(|keys| keys.next());
@@ -243,7 +260,7 @@ impl Sender {
             }
             _ => self.push(first, payload),
         }
-        self.in_fragment = !last;
+        self.in_fragment = (!last).then_some(opcode);
         Ok(())
     }
 
@@ -286,7 +303,7 @@ impl Sender {
     #[inline]
     fn check_message(&self) -> Result<(), SendError> {
         self.check_room()?;
-        if self.in_fragment { Err(SendError::InFragment) } else { Ok(()) }
+        if self.in_fragment.is_some() { Err(SendError::InFragment) } else { Ok(()) }
     }
 
     #[inline]
@@ -362,7 +379,7 @@ impl Sender {
 impl Sender {
     /// Answers a ping: at once while the peer takes what is written, else the newest one only.
     pub(crate) fn queue_pong(&mut self, payload: &[u8]) {
-        if self.state != SendState::Open {
+        if !matches!(self.state, SendState::Open | SendState::Closing) {
             return;
         }
         if self.pong.is_none() && !self.blocked && !self.is_full() && self.pongs < self.max_pongs {
@@ -378,26 +395,34 @@ impl Sender {
     /// Queues the pong that waits, if its turn has come: in front of everything but the frame that is being
     /// written. So at most two pongs wait for a blocked socket, one begun and the newest.
     pub(crate) fn place_pong(&mut self) {
-        if (self.blocked || self.is_full()) && !self.queue.at_boundary() {
+        let waits = self.blocked || self.is_full();
+        if waits && !self.queue.at_boundary() {
             return;
         }
         if let Some(pong) = self.pong.take() {
             let key = self.keys.as_mut().map(|keys| keys.next());
-            self.queue.push_front(Opcode::Pong, &pong.bytes[..pong.len], key);
+            if waits {
+                self.queue.push_front(Opcode::Pong, &pong.bytes[..pong.len], key);
+            } else {
+                self.queue.push(First::whole(Opcode::Pong), &pong.bytes[..pong.len], key);
+            }
         }
     }
 
-    /// A read brought bytes: its pings have a fresh allowance.
+    /// A read brought bytes: its pings have a fresh allowance, and what was not written before is blocked.
     #[inline]
     pub(crate) fn handle_input(&mut self) {
         self.pongs = 0;
+        self.blocked = !self.queue.is_empty();
     }
 
-    /// Queues an empty keepalive ping, unless output waits: then the write deadline watches the peer.
-    pub(crate) fn queue_keepalive(&mut self) {
-        if self.state == SendState::Open && self.queue.is_empty() {
+    /// Queues an empty keepalive ping; not if output waits, as then the write deadline watches the peer.
+    pub(crate) fn queue_keepalive(&mut self) -> bool {
+        let asks = self.state == SendState::Open && self.is_written();
+        if asks {
             self.push(First::whole(Opcode::Ping), b"");
         }
+        asks
     }
 
     /// Queues the Close frame behind everything; nothing may follow it.
@@ -413,8 +438,9 @@ impl Sender {
 
     /// The connection has ended: nothing can follow what is queued.
     pub(crate) fn end(&mut self) {
-        if self.state == SendState::Open {
-            self.state = SendState::Closing;
+        if !self.is_broken() {
+            self.state = SendState::Ended;
+            self.pong = None;
         }
     }
 
@@ -422,6 +448,7 @@ impl Sender {
     pub(crate) fn break_off(&mut self) {
         self.state = SendState::Broken;
         self.pong = None;
+        self.held = false;
         self.queue = Queue::new(&[]);
     }
 
@@ -433,7 +460,7 @@ impl Sender {
     /// The connection was silent for a while: gives back a compressor that was not used meanwhile.
     pub(crate) fn rest(&mut self) {
         if let Some(deflater) = &mut self.deflater
-            && !(self.in_fragment && self.compressing)
+            && !(self.in_fragment.is_some() && self.compressing)
         {
             deflater.rest();
         }
@@ -472,9 +499,15 @@ impl Sender {
         self.state == SendState::Broken
     }
 
+    /// The socket holds back some of what it took, or has passed it all on.
+    pub(crate) fn handle_held(&mut self, held: bool) {
+        self.held = held;
+    }
+
+    /// Whether everything that was queued has left.
     #[inline]
-    pub(crate) fn has_output(&self) -> bool {
-        !self.queue.is_empty()
+    pub(crate) fn is_written(&self) -> bool {
+        self.queue.is_empty() && !self.held
     }
 }
 

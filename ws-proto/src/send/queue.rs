@@ -23,8 +23,9 @@ pub(super) struct Queue {
     inline: Buffer,
     /// Payloads that were not copied, each behind its header in `inline`.
     shared: VecDeque<Shared>,
-    /// Bytes in `shared`.
+    /// Bytes in `shared`, and how many of `inline` leave before the last of them.
     shared_len: usize,
+    behind_last: usize,
     /// Bytes that still belong to the frame, or to the preamble, that has begun to leave.
     boundary: usize,
 }
@@ -43,7 +44,7 @@ impl Queue {
         if !preamble.is_empty() {
             inline.push(preamble);
         }
-        Self { inline, shared: VecDeque::new(), shared_len: 0, boundary: preamble.len() }
+        Self { inline, shared: VecDeque::new(), shared_len: 0, behind_last: 0, boundary: preamble.len() }
     }
 
     /// Queues a frame, its payload copied, masked if there is a key.
@@ -105,7 +106,8 @@ impl Queue {
         let mut header = [0; Header::MAX_LEN];
         let n = encode(first, payload.len(), None, &mut header);
         self.inline.push(&header[..n]);
-        let behind = self.inline.len() - self.shared.iter().map(|shared| shared.behind).sum::<usize>();
+        let behind = self.inline.len() - self.behind_last;
+        self.behind_last += behind;
         self.shared_len += payload.len();
         self.shared.push_back(Shared { behind, payload });
     }
@@ -122,11 +124,12 @@ impl Queue {
         if let Some(key) = key {
             Mask::new(key).apply(&mut body[..payload.len()]);
         }
-        self.inline.prepend(&frame[Header::MAX_LEN..][..payload.len()]);
-        self.inline.prepend(&frame[..n]);
+        frame.copy_within(Header::MAX_LEN..Header::MAX_LEN + payload.len(), n);
         self.boundary = n + payload.len();
+        self.inline.prepend(&frame[..self.boundary]);
         if let Some(shared) = self.shared.front_mut() {
             shared.behind += self.boundary;
+            self.behind_last += self.boundary;
         }
     }
 
@@ -135,13 +138,7 @@ impl Queue {
     #[inline]
     pub(super) fn output<'a>(&'a self, slices: &mut [IoSlice<'a>], frame_only: bool) -> usize {
         if self.shared.is_empty() && !frame_only {
-            return match slices.first_mut() {
-                Some(slice) if !self.inline.is_empty() => {
-                    *slice = IoSlice::new(self.inline.pending());
-                    1
-                }
-                _ => 0,
-            };
+            return self.inline.output(slices);
         }
         let mut left = if frame_only && self.boundary > 0 { self.boundary } else { usize::MAX };
         let mut count = 0;
@@ -201,6 +198,7 @@ impl Queue {
             let inline = front.behind.min(len);
             self.inline.consume(inline);
             front.behind -= inline;
+            self.behind_last -= inline;
             len -= inline;
             let part = front.payload.len().min(len);
             front.payload.advance(part);
