@@ -199,8 +199,17 @@ impl<S: Socket> Driver<S> {
     ///
     /// As [`poll_event`](Self::poll_event).
     pub fn poll_end(&mut self, connection: &mut Connection, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        while ready!(self.poll_event(connection, cx))? {}
-        Poll::Ready(Ok(()))
+        let waker = self.wakers.of_writer(cx.waker());
+        let cx = &mut Context::from_waker(waker.as_ref().unwrap_or_else(|| cx.waker()));
+        for _ in 0..MAX_ROUNDS {
+            while connection.advance() {}
+            if connection.is_ended() {
+                self.wakers.wake_reader();
+                return Poll::Ready(self.end(connection, cx));
+            }
+            ready!(self.poll_step(connection, cx));
+        }
+        yield_now(cx)
     }
 
     /// Goes on until the client's request is there.

@@ -12,12 +12,12 @@ mod rt {
         time::{Duration, Instant},
     };
 
-    pub(crate) use tokio::{task::yield_now, time::sleep};
     use tokio::{
         io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
         net::{TcpListener, TcpStream},
         runtime::{Builder, Runtime},
     };
+    pub(crate) use tokio::{task::yield_now, time::sleep};
     pub(crate) use ws_tokio as ws;
 
     /// Unit of time of [`block_on_timed`]. Its clock jumps to the next timer, so it costs nothing.
