@@ -153,7 +153,7 @@ impl Buffer {
     }
 
     /// Memory held, in bytes.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn held(&self) -> usize {
         self.storage.len()
     }

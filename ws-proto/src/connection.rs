@@ -378,6 +378,12 @@ impl Machine for Connection {
 }
 
 impl Connection {
+    /// Memory that buffers of received bytes hold.
+    #[cfg(all(feature = "deflate", any(test, feature = "fuzzing")))]
+    pub(crate) fn memory(&self) -> usize {
+        self.receiver.memory()
+    }
+
     /// Arms the deadlines that begin with a state, not with an input.
     fn arm(&mut self, now: Instant) {
         if self.closing == Closing::Ended {

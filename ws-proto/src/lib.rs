@@ -13,6 +13,9 @@ mod deflate;
 pub mod drive;
 mod error;
 mod frame;
+#[cfg(all(feature = "deflate", any(test, feature = "fuzzing")))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod handshake;
 mod machine;
 mod message;

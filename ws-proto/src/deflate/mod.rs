@@ -14,6 +14,8 @@ mod negotiate;
 mod pool;
 
 pub(crate) use codec::{Deflater, Inflater};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use negotiate::Half;
 pub(crate) use negotiate::{Agreement, accept, check_answer, offer};
 pub use pool::DeflatePool;
 

@@ -356,6 +356,11 @@ impl Receiver {
         Ok(())
     }
 
+    #[cfg(all(feature = "deflate", any(test, feature = "fuzzing")))]
+    pub(crate) fn memory(&self) -> usize {
+        self.input.held() + self.message.held()
+    }
+
     /// Stops reading frames: what came and what comes is dropped (sections 5.5.1 and 7.1.7).
     pub(crate) fn discard(&mut self) {
         self.state = State::Discarding;
