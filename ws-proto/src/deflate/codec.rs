@@ -151,11 +151,15 @@ impl Inflater {
     /// Ends a message: whatever it still holds back comes out.
     pub(crate) fn finish(&mut self, out: &mut Buffer, max: usize) -> Result<(), ProtocolError> {
         if let (Some(state), Progress::Inside) = (&mut self.state, self.progress) {
-            // Section 7.2.2: the flush's empty block is complete again. If that, or the one put behind it, makes any
-            // output, or is no such block, the message ended inside a block.
+            // Section 7.2.2: the flush's empty block is complete again. What follows it tells whether the message ended
+            // there: inside a block it would make output or nonsense, or vanish in the lengths of its codes.
             let before = out.len();
-            feed(state, &TAIL_AND_PROBE, out, max).map_err(|_| ProtocolError::Deflate)?;
-            if out.len() > before {
+            let at_end = if self.half.takeover {
+                feed(state, &TAIL_AND_EMPTY_BLOCKS, out, max).is_ok()
+            } else {
+                feed(state, &TAIL_AND_FINAL_BLOCK, out, max) == Ok(Progress::AtStart)
+            };
+            if !at_end || out.len() > before {
                 return Err(ProtocolError::Deflate);
             }
         }
@@ -182,12 +186,11 @@ fn feed(
     let mut progress = Progress::Inside;
     loop {
         // One byte more than is allowed tells that there is more.
-        let allowed = max - out.len() + 1;
+        let allowed = (max - out.len()).saturating_add(1);
         let len = allowed.min((4 * piece.len()).max(out.len()).max(MIN_SPACE));
         let space = &mut out.reserve(len)[..len];
         let (taken, given) = (state.total_in(), state.total_out());
-        let status =
-            state.decompress(piece, space, FlushDecompress::Sync).map_err(|_| ProtocolError::Deflate)?;
+        let status = state.decompress(piece, space, FlushDecompress::Sync);
         let taken = (state.total_in() - taken) as usize;
         let given = (state.total_out() - given) as usize;
         piece = &piece[taken..];
@@ -198,7 +201,7 @@ fn feed(
         if out.len() > max {
             return Err(ProtocolError::MessageTooLong { limit: max });
         }
-        match status {
+        match status.map_err(|_| ProtocolError::Deflate)? {
             // Section 7.2.3.4: a final block ends the stream, not the message.
             Status::StreamEnd => {
                 state.reset(false);
@@ -243,8 +246,21 @@ impl fmt::Debug for Inflater {
 /// What a flush ends with: the body of an empty stored block, left out on the wire.
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 
-/// That, and a whole empty stored block.
-const TAIL_AND_PROBE: [u8; 9] = [0x00, 0x00, 0xff, 0xff, 0x00, 0x00, 0x00, 0xff, 0xff];
+/// That, and an empty block that ends the stream.
+const TAIL_AND_FINAL_BLOCK: [u8; 9] = [0x00, 0x00, 0xff, 0xff, 0x01, 0x00, 0x00, 0xff, 0xff];
+
+/// That, and empty stored blocks that keep the stream as it is: more bytes than the longest lengths of a block's codes,
+/// which are 316 of 7 bits each.
+const TAIL_AND_EMPTY_BLOCKS: [u8; 4 + 300] = {
+    let mut bytes = [0; 4 + 300];
+    let mut i = 2;
+    while i < bytes.len() {
+        bytes[i] = 0xff;
+        bytes[i + 1] = 0xff;
+        i += 5;
+    }
+    bytes
+};
 
 /// Least space to inflate into.
 const MIN_SPACE: usize = 4096;

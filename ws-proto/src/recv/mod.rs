@@ -295,20 +295,21 @@ impl Receiver {
                     mask.apply(piece);
                     let checked = self.message.len();
                     let inflater = self.inflater.as_mut().expect("a message was compressed by agreement");
-                    inflater.inflate(piece, &mut self.message, self.max_message)?;
-                    if left == 0 && fin {
-                        inflater.finish(&mut self.message, self.max_message)?;
-                    }
+                    let inflated = inflater.inflate(piece, &mut self.message, self.max_message);
                     self.input.consume(arrived);
+                    // What came out before a fault comes first, however the bytes are cut.
                     if self.open == Some(Kind::Text) {
-                        self.text.push(&self.message.pending()[checked..])?;
+                        let allowed = self.message.len().min(self.max_message);
+                        self.text.push(&self.message.pending()[checked..allowed])?;
                     }
+                    inflated?;
                     if left > 0 {
                         self.state = State::Inflating { mask, fin, left };
                         return Ok(None);
                     }
                     self.state = State::Header;
                     if fin {
+                        inflater.finish(&mut self.message, self.max_message)?;
                         self.compressed = None;
                         return self.finish_message().map(Some);
                     }
