@@ -1,6 +1,7 @@
 """Chromium as a peer; started by conformance/peers.
 
-    python chromium.py client URL MAX_MESSAGE    lets the page chromium.html check the echo server at URL
+    python chromium.py client URL MAX_MESSAGE     lets the page chromium.html check the echo server at URL
+    python chromium.py deflate URL MAX_MESSAGE    the same, of a server that compresses
 
 The page comes from an HTTP server here, to which it also posts the line that each check prints.
 """
@@ -57,11 +58,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def main(url, max_message):
+def main(role, url, max_message):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.page_done = threading.Event()
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    query = urllib.parse.urlencode({"url": url, "max": max_message})
+    query = urllib.parse.urlencode({"role": role, "url": url, "max": max_message})
     page = f"http://127.0.0.1:{server.server_port}/?{query}"
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
@@ -79,5 +80,5 @@ def main(url, max_message):
 
 # By default SIGTERM would skip the `finally` block that ends Chromium.
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-_, _, url, max_message = sys.argv
-sys.exit(main(url, max_message))
+_, role, url, max_message = sys.argv
+sys.exit(main(role, url, max_message))

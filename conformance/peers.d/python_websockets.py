@@ -2,11 +2,17 @@
 
     python python_websockets.py client URL MAX_MESSAGE
         checks the echo server at URL, which takes the subprotocol `chat`
+    python python_websockets.py deflate URL MAX_MESSAGE
+        checks the echo server at URL, which compresses
     python python_websockets.py server
         echoes; prints its address, then `closed CODE` for each connection
+    python python_websockets.py deflate-server
+        the same, compressing; prints `closed CODE EXTENSION`
 """
 
 import asyncio
+import json
+import os
 import sys
 import urllib.parse
 
@@ -103,9 +109,37 @@ class Checks:
             require(await socket.recv(), message)
 
 
-async def run_client(url, max_message):
-    checks = Checks(url, max_message)
-    for name in [name for name in vars(Checks) if not name.startswith("_")]:
+class DeflateChecks(Checks):
+    """As `Checks`, of a server that compresses."""
+
+    async def text_of_2_kib(self):
+        await self._echo(rows(2048))
+
+    async def json_of_100_kib(self):
+        await self._echo(rows(100 * 1024))
+
+    async def random_binary_of_1_mib(self):
+        await self._echo(os.urandom(1024 * 1024))
+
+    async def one_after_the_other(self):
+        noise = os.urandom(5000)
+        await self._echo("hello", "", rows(2048), noise, b"", rows(100 * 1024), "hello", noise)
+
+    async def fragmented_text(self):
+        async with self._connect() as socket:
+            await socket.send([rows(5000), "", "end"])
+            require(await socket.recv(), rows(5000) + "end")
+
+    async def _echo(self, *messages):
+        async with self._connect() as socket:
+            require([extension.name for extension in socket.protocol.extensions], ["permessage-deflate"])
+            for message in messages:
+                await socket.send(message)
+                require(await socket.recv(), message)
+
+
+async def run_client(checks):
+    for name in [name for name in vars(type(checks)) if not name.startswith("_")]:
         shown = name.replace("_", "-")
         try:
             async with asyncio.timeout(CHECK_SECONDS):
@@ -115,13 +149,14 @@ async def run_client(url, max_message):
             print(f"FAIL {shown}: {type(error).__name__}: {' '.join(str(error).split())}", flush=True)
 
 
-async def run_server():
+async def run_server(compression):
     async def echo(socket):
         async for message in socket:
             await socket.send(message)
-        print("closed", socket.close_code, flush=True)
+        extensions = [extension.name for extension in socket.protocol.extensions]
+        print("closed", socket.close_code, *extensions, flush=True)
 
-    async with serve(echo, "127.0.0.1", 0) as server:
+    async with serve(echo, "127.0.0.1", 0, compression=compression) as server:
         host, port = server.sockets[0].getsockname()
         print(f"listening on ws://{host}:{port}/", flush=True)
         await server.serve_forever()
@@ -131,11 +166,20 @@ def require(actual, expected):
     assert actual == expected, f"{actual!r:.80} is not {expected!r:.80}"
 
 
+def rows(length):
+    return json.dumps([{"id": number, "name": f"row {number % 97}"} for number in range(length // 16)])[:length]
+
+
 def patterned(length):
     return (bytes(range(251)) * (length // 251 + 1))[:length]
 
 
-if sys.argv[1] == "client":
-    asyncio.run(run_client(sys.argv[2], int(sys.argv[3])))
-else:
-    asyncio.run(run_server())
+match sys.argv[1:]:
+    case ["client", url, max_message]:
+        asyncio.run(run_client(Checks(url, int(max_message))))
+    case ["deflate", url, max_message]:
+        asyncio.run(run_client(DeflateChecks(url, int(max_message))))
+    case ["deflate-server"]:
+        asyncio.run(run_server("deflate"))
+    case _:
+        asyncio.run(run_server(None))

@@ -1,11 +1,14 @@
 // The npm package ws as a peer; started by conformance/peers.
 //
-//     node ws.cjs client URL MAX_MESSAGE    checks the echo server at URL, which takes the subprotocol `chat`
-//     node ws.cjs server                    echoes; prints its address, then `closed CODE` for each connection
+//     node ws.cjs client URL MAX_MESSAGE     checks the echo server at URL, which takes the subprotocol `chat`
+//     node ws.cjs deflate URL MAX_MESSAGE    checks the echo server at URL, which compresses
+//     node ws.cjs server                     echoes; prints its address, then `closed CODE` for each connection
+//     node ws.cjs deflate-server             the same, compressing; prints `closed CODE EXTENSION`
 
 'use strict';
 
 const assert = require('node:assert');
+const { randomBytes } = require('node:crypto');
 const { once } = require('node:events');
 const WebSocket = require('ws');
 
@@ -77,7 +80,39 @@ const checks = {
   })),
 };
 
-async function runClient() {
+const deflateChecks = {
+  'text-of-2-kib': () => withCompression((socket) => echo(socket, json(2048))),
+  'json-of-100-kib': () => withCompression((socket) => echo(socket, json(100 * 1024))),
+  'random-binary-of-1-mib': () => withCompression((socket) => echo(socket, randomBytes(1024 * 1024))),
+
+  'one-after-the-other': () => withCompression(async (socket) => {
+    for (const payload of ['hello', '', json(2048), randomBytes(5000), Buffer.alloc(0), json(100 * 1024), 'hello']) {
+      await echo(socket, payload);
+      await echo(socket, payload);
+    }
+  }),
+
+  'fragmented-text': () => withCompression(async (socket) => {
+    const reply = once(socket, 'message');
+    socket.send(json(5000), { fin: false });
+    socket.ping();
+    socket.send('', { fin: false });
+    socket.send('end', { fin: true });
+    const [data] = await reply;
+    assert.strictEqual(data.toString(), `${json(5000)}end`);
+  }),
+
+  'uncompressed-between': () => withCompression(async (socket) => {
+    for (const compress of [true, false, true]) {
+      const reply = once(socket, 'message');
+      socket.send(json(5000), { compress });
+      const [data] = await reply;
+      assert.strictEqual(data.toString(), json(5000));
+    }
+  }),
+};
+
+async function runClient(checks) {
   for (const [name, check] of Object.entries(checks)) {
     try {
       await within(CHECK_MS, check());
@@ -88,12 +123,12 @@ async function runClient() {
   }
 }
 
-function runServer() {
-  const server = new WebSocket.Server({ host: '127.0.0.1', port: 0 });
+function runServer(perMessageDeflate) {
+  const server = new WebSocket.Server({ host: '127.0.0.1', port: 0, perMessageDeflate });
   server.on('listening', () => console.log(`listening on ws://127.0.0.1:${server.address().port}/`));
   server.on('connection', (socket) => {
     socket.on('message', (data, isBinary) => socket.send(data, { binary: isBinary }));
-    socket.on('close', (code) => console.log(`closed ${code}`));
+    socket.on('close', (code) => console.log(`closed ${code} ${socket.extensions}`.trim()));
   });
 }
 
@@ -107,6 +142,11 @@ async function withSocket(use, subprotocols = []) {
   }
 }
 
+const withCompression = (use) => withSocket((socket) => {
+  assert.strictEqual(socket.extensions, 'permessage-deflate');
+  return use(socket);
+});
+
 async function echo(socket, payload) {
   const reply = once(socket, 'message');
   socket.send(payload);
@@ -117,6 +157,11 @@ async function echo(socket, payload) {
 
 function closeEvent(socket) {
   return new Promise((resolve) => socket.addEventListener('close', resolve));
+}
+
+function json(length) {
+  const rows = Array.from({ length: length / 16 }, (_, index) => ({ id: index, name: `row ${index % 97}` }));
+  return JSON.stringify(rows).slice(0, length);
 }
 
 function patterned(length) {
@@ -135,8 +180,13 @@ async function within(milliseconds, promise) {
   }
 }
 
-if (role === 'client') {
-  runClient().then(() => process.exit());
-} else {
-  runServer();
+switch (role) {
+  case 'client':
+    runClient(checks).then(() => process.exit());
+    break;
+  case 'deflate':
+    runClient(deflateChecks).then(() => process.exit());
+    break;
+  default:
+    runServer(role === 'deflate-server');
 }

@@ -139,12 +139,12 @@ impl Buffer {
     }
 
     /// Gives back memory that is not needed while nothing happens: all of it if nothing is pending, all but
-    /// what is pending if that is less than an eighth.
+    /// what is pending if that is little.
     #[inline]
     pub(crate) fn release(&mut self) {
         if self.is_empty() {
             pool::give(std::mem::take(&mut self.storage));
-        } else if self.storage.len() > 8 * self.len() {
+        } else if self.storage.len() >= Self::BLOCK && self.len() <= Self::BLOCK / 8 {
             let rest = self.pending().to_vec();
             pool::give(std::mem::take(&mut self.storage));
             (self.start, self.end) = (0, rest.len());
@@ -180,7 +180,7 @@ mod pool {
     use super::Buffer;
 
     /// Most bytes a thread keeps.
-    const KEPT: usize = 4 * 1024 * 1024;
+    const KEPT: usize = 8 * 1024 * 1024;
 
     #[derive(Default)]
     struct Pool {

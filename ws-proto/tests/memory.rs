@@ -104,6 +104,184 @@ fn idle_connections_hold_no_buffers() {
     }
 }
 
+#[cfg(feature = "deflate")]
+mod deflate {
+    use flate2::{Compress, Compression};
+    use ws_proto::{Connection, DeflateConfig, DeflatePool, Fault, ProtocolError, Role};
+
+    use super::{
+        pair::deflate::{agreed, compressed, deflate, deflated, flushed, prose},
+        *,
+    };
+
+    #[test]
+    fn a_bomb_costs_no_more_than_the_limit() {
+        let _one = one_at_a_time();
+        let limit = 2 * MIB;
+        let config = Config { max_message: limit, ..timeless() };
+        // 20 MiB in 10 KiB per mebibyte or less.
+        let mut compressor = Compress::new(Compression::best(), false);
+        let bomb = deflate(&mut compressor, &vec![0; 10 * limit]);
+        assert!(bomb.len() < 32 * 1024, "{}", bomb.len());
+        let settings = DeflateConfig::default();
+        for role in ROLES {
+            for fin in [true, false] {
+                let frame = compressed(BINARY, &bomb).fin(fin).toward(role).bytes();
+                let before = resident();
+                let mut connections: Vec<_> = (0..8).map(|_| agreed(role, &config, &settings, "")).collect();
+                let fault = Some(Fault::Protocol(ProtocolError::MessageTooLong { limit }));
+                for connection in &mut connections {
+                    assert_eq!(feed(connection, &frame), []);
+                    assert_eq!(connection.fault(), fault);
+                    // Its buffer is given up at once: one of at most twice the limit is in use, and 8 MiB are kept
+                    // to be lent again.
+                    assert_grew_at_most(before, 2 * limit + 8 * MIB + MIB);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_inflates_without_end_costs_no_more_than_the_limit() {
+        let _one = one_at_a_time();
+        let limit = 16 * MIB;
+        let config = Config { max_message: limit, ..timeless() };
+        for role in [Role::Server, Role::Client, Role::Server] {
+            let mut connection = agreed(role, &config, &DeflateConfig::default(), "");
+            feed_frames(&mut connection, &[compressed(BINARY, "").fin(false)]);
+            let mut compressor = Compress::new(Compression::best(), false);
+            let before = resident();
+            for _ in 0..limit / 10_000 + 1 {
+                let piece = flushed(&mut compressor, &[7; 10_000]);
+                assert_eq!(feed_frames(&mut connection, &[continuation(piece).fin(false)]), []);
+                // A buffer doubles; of those that it outgrew 8 MiB are kept to be lent again.
+                assert_grew_at_most(before, 2 * limit + 8 * MIB + MIB);
+            }
+            let fault = Fault::Protocol(ProtocolError::MessageTooLong { limit });
+            assert_eq!(connection.fault(), Some(fault));
+        }
+    }
+
+    #[test]
+    fn tiny_fragments_of_a_compressed_message_cost_their_bytes() {
+        let _one = one_at_a_time();
+        for role in ROLES {
+            let mut connection = agreed(role, &timeless(), &DeflateConfig::default(), "");
+            let mut compressor = Compress::new(Compression::fast(), false);
+            let long = flushed(&mut compressor, &vec![7; 7 * MIB]);
+            feed_frames(&mut connection, &[compressed(BINARY, long).fin(false)]);
+            let before = resident();
+            // If each of them moved what came before, this would take half a minute.
+            for _ in 0..10_000 {
+                let piece = flushed(&mut compressor, b"x");
+                assert_eq!(feed_frames(&mut connection, &[continuation(piece).fin(false)]), []);
+            }
+            assert_grew_at_most(before, 16 * MIB);
+            let events = feed_frames(&mut connection, &[continuation([0x00])]);
+            assert_eq!(events[0].payload.len(), 7 * MIB + 10_000);
+        }
+    }
+
+    #[test]
+    fn an_agreement_costs_nothing_before_the_first_message() {
+        let _one = one_at_a_time();
+        let pool = DeflatePool::default();
+        let deflate = DeflateConfig { pool: pool.clone(), ..DeflateConfig::default() };
+        for role in ROLES {
+            let before = resident();
+            let connections: Vec<_> = (0..1000).map(|_| idle(role, &deflate, "")).collect();
+            // Two kibibytes each, and what the thread keeps to lend.
+            assert_grew_at_most(before, 6 * MIB);
+            drop(connections);
+            assert_eq!(pool.held(), 0);
+        }
+    }
+
+    #[test]
+    fn without_takeover_connections_share_few_states() {
+        let _one = one_at_a_time();
+        let message = prose(5000);
+        for role in ROLES {
+            let deflate = DeflateConfig::default();
+            let before = resident();
+            let mut connections: Vec<_> = (0..500).map(|_| idle(role, &deflate, BOTH)).collect();
+            for connection in &mut connections {
+                talk(connection, &message);
+                connection.poll_timeout(start());
+            }
+            // Of their own they would take 500 times 360 KiB, 180 MiB.
+            assert_grew_at_most(before, 6 * MIB);
+            assert!(deflate.pool.held() < MIB, "{}", deflate.pool.held());
+        }
+    }
+
+    #[test]
+    fn with_takeover_connections_take_what_the_documentation_says() {
+        let _one = one_at_a_time();
+        let message = prose(40_000);
+        for (bits, compressor) in [(9, 200), (15, 316)] {
+            let params = format!("; server_max_window_bits={bits}; client_max_window_bits={bits}");
+            let deflate = DeflateConfig { pool: DeflatePool::new(0), ..DeflateConfig::default() };
+            let mut connections: Vec<_> = (0..100).map(|_| idle(Role::Server, &deflate, &params)).collect();
+            let before = resident();
+            for connection in &mut connections {
+                connection.sender().send_text(&message).unwrap();
+                write_all(connection);
+                connection.poll_timeout(start());
+            }
+            // And some for the buffers, and for what an allocator adds.
+            assert_grew_at_most(before, 100 * compressor * 1024 * 11 / 10 + 2 * MIB);
+            let before = resident();
+            let mut peer = agreed(Role::Client, &timeless(), &deflate, &params);
+            peer.sender().send_text(&message).unwrap();
+            let bytes = write_all(&mut peer);
+            for connection in &mut connections {
+                assert_eq!(feed(connection, &bytes).len(), 1);
+                connection.poll_timeout(start());
+            }
+            assert_grew_at_most(before, 100 * 46 * 1024 * 11 / 10 + 2 * MIB);
+        }
+    }
+
+    #[test]
+    fn connections_that_come_and_go_cost_nothing() {
+        let _one = one_at_a_time();
+        let message = prose(5000);
+        for (budget, params) in [(4 * MIB, ""), (0, ""), (4 * MIB, BOTH), (0, BOTH)] {
+            let deflate = DeflateConfig { pool: DeflatePool::new(budget), ..DeflateConfig::default() };
+            for role in ROLES {
+                let come_and_go = |count| {
+                    for _ in 0..count {
+                        talk(&mut idle(role, &deflate, params), &message);
+                    }
+                };
+                come_and_go(10);
+                let before = resident();
+                come_and_go(300);
+                assert_grew_at_most(before, MIB);
+            }
+        }
+    }
+
+    /// A connection that wrote its half of the handshake.
+    fn idle(role: Role, deflate: &DeflateConfig, params: &str) -> Connection {
+        let mut connection = agreed(role, &timeless(), deflate, params);
+        write_all(&mut connection);
+        connection.poll_timeout(start());
+        connection
+    }
+
+    /// Sends a message compressed, and hears one.
+    fn talk(connection: &mut Connection, message: &str) {
+        connection.sender().send_text(message).unwrap();
+        assert_eq!(write_frames(connection)[0].rsv, 4);
+        let events = feed_frames(connection, &[compressed(TEXT, deflated(message))]);
+        assert_eq!(events, [text(message)]);
+    }
+
+    const BOTH: &str = "; server_no_context_takeover; client_no_context_takeover";
+}
+
 const MIB: usize = 1024 * 1024;
 
 static ONE: Mutex<()> = Mutex::new(());

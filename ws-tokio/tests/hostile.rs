@@ -84,7 +84,9 @@ async fn two_hundred_slow_handshakes_hold_nobody_up() {
 }
 
 /// A server that tells how each of its connections ended.
-async fn echo_server(config: ServerConfig) -> (String, tokio::sync::mpsc::UnboundedReceiver<Result<(), Error>>) {
+async fn echo_server(
+    config: ServerConfig,
+) -> (String, tokio::sync::mpsc::UnboundedReceiver<Result<(), Error>>) {
     let server = Server::bind("127.0.0.1:0", config).await.unwrap();
     let url = format!("ws://{}/", server.local_addr().unwrap());
     let (ends, ended) = tokio::sync::mpsc::unbounded_channel();

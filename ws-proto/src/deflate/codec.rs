@@ -187,8 +187,9 @@ fn feed(
     loop {
         // One byte more than is allowed tells that there is more.
         let allowed = (max - out.len()).saturating_add(1);
-        let len = allowed.min((4 * piece.len()).max(out.len()).max(MIN_SPACE));
-        let space = &mut out.reserve(len)[..len];
+        let spare = out.reserve(allowed.min((4 * piece.len()).max(MIN_SPACE)));
+        let len = spare.len().min(allowed);
+        let space = &mut spare[..len];
         let (taken, given) = (state.total_in(), state.total_out());
         let status = state.decompress(piece, space, FlushDecompress::Sync);
         let taken = (state.total_in() - taken) as usize;

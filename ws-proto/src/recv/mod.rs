@@ -122,9 +122,10 @@ impl Receiver {
     /// Where the next read goes. Never empty while [`wants_read`](Self::wants_read).
     pub(crate) fn recv_space(&mut self) -> &mut [u8] {
         if let Some(left) = self.reads_directly() {
-            // Memory follows what arrived, not what the header promised.
-            let len = left.min(self.message.len().max(Buffer::BLOCK));
-            return &mut self.message.reserve(len)[..len];
+            // Memory follows what arrived, not what the header promised: little is asked for, and a buffer doubles.
+            let spare = self.message.reserve(DIRECT_READ.min(left));
+            let len = spare.len().min(left);
+            return &mut spare[..len];
         }
         let rest_of_frame = match self.state {
             State::InPlace { header, .. } => (header.len as usize).saturating_sub(self.input.len()),
@@ -346,12 +347,18 @@ impl Receiver {
             (Opcode::Close, _) if header.len == 1 => return Err(ProtocolError::ClosePayload),
             (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => return Ok(()),
         }
-        if header.len > self.max_frame as u64 {
+        // Of a compressed message both forms are bounded, as one can be all headers of blocks. What does not get
+        // shorter gets a little longer.
+        let compressed = header.rsv1 || self.compressed.is_some();
+        let allowed = |limit: usize| {
+            let limit = limit as u64;
+            if compressed { limit.saturating_add(limit / 1024 + 64) } else { limit }
+        };
+        if header.len > allowed(self.max_frame) {
             return Err(ProtocolError::FrameTooLong { len: header.len, limit: self.max_frame });
         }
-        // Of a compressed message both forms are bounded, as one can be all headers of blocks.
         let so_far = self.compressed.unwrap_or(self.message.len() as u64);
-        if header.len > self.max_message as u64 - so_far {
+        if header.len > allowed(self.max_message) - so_far {
             return Err(ProtocolError::MessageTooLong { limit: self.max_message });
         }
         Ok(())

@@ -5,7 +5,10 @@
 
 #![allow(dead_code, reason = "each test file is a crate of its own and uses a part of this")]
 
+#[cfg(feature = "deflate")]
+pub(crate) mod deflate;
 pub(crate) mod head;
+pub(crate) mod inflate;
 
 use std::{
     collections::VecDeque,
@@ -417,27 +420,38 @@ pub(crate) fn outcomes(config: &Config, input: &[Frame]) -> [Outcome; 2] {
 
 /// What comes of `input`, however it is cut.
 pub(crate) fn outcome(role: Role, config: &Config, input: &[Frame]) -> Outcome {
+    outcome_with(&|| connection(role, config), input)
+}
+
+/// As [`outcome`], of connections that `open` makes.
+pub(crate) fn outcome_with(open: &dyn Fn() -> Connection, input: &[Frame]) -> Outcome {
+    let role = open().role();
     let bytes = join(role, input);
     let mut boundaries = vec![0];
     for frame in input {
         boundaries.push(boundaries[boundaries.len() - 1] + frame.clone().toward(role).bytes().len());
     }
-    outcome_of_bytes(role, config, &bytes, &boundaries)
+    every_cut(open, &bytes, &boundaries)
 }
 
 /// What comes of `bytes`: whole, byte by byte (in small pieces if they are very many), and cut in two, near the
 /// boundaries if they are many.
 pub(crate) fn outcome_of_bytes(role: Role, config: &Config, bytes: &[u8], boundaries: &[usize]) -> Outcome {
-    let whole = run(role, config, &[bytes], Way::Lent);
-    assert_eq!(run(role, config, &[bytes], Way::Taken), whole, "taken in place of lent");
-    assert_eq!(run(role, config, &[bytes], Way::Leftover), whole, "as a leftover of the handshake");
+    every_cut(&|| connection(role, config), bytes, boundaries)
+}
+
+fn every_cut(open: &dyn Fn() -> Connection, bytes: &[u8], boundaries: &[usize]) -> Outcome {
+    let whole = run(open(), &[bytes], Way::Lent);
+    let role = whole.role;
+    assert_eq!(run(open(), &[bytes], Way::Taken), whole, "taken in place of lent");
+    assert_eq!(run(open(), &[bytes], Way::Leftover), whole, "as a leftover of the handshake");
     let single: Vec<&[u8]> = bytes.chunks(if bytes.len() > 20_000 { 97 } else { 1 }).collect();
-    assert_eq!(run(role, config, &single, Way::Lent), whole, "byte by byte, {role:?}");
-    assert_eq!(run(role, config, &single, Way::Taken), whole, "byte by byte and taken, {role:?}");
+    assert_eq!(run(open(), &single, Way::Lent), whole, "byte by byte, {role:?}");
+    assert_eq!(run(open(), &single, Way::Taken), whole, "byte by byte and taken, {role:?}");
     for cut in cuts(bytes.len(), boundaries) {
         let (first, second) = bytes.split_at(cut);
-        assert_eq!(run(role, config, &[first, second], Way::Lent), whole, "cut at {cut}, {role:?}");
-        assert_eq!(run(role, config, &[first, second], Way::Leftover), whole, "leftover to {cut}, {role:?}");
+        assert_eq!(run(open(), &[first, second], Way::Lent), whole, "cut at {cut}, {role:?}");
+        assert_eq!(run(open(), &[first, second], Way::Leftover), whole, "leftover to {cut}, {role:?}");
     }
     whole
 }
@@ -467,8 +481,8 @@ enum Way {
     Leftover,
 }
 
-fn run(role: Role, config: &Config, pieces: &[&[u8]], way: Way) -> Outcome {
-    let mut connection = connection(role, config);
+fn run(mut connection: Connection, pieces: &[&[u8]], way: Way) -> Outcome {
+    let role = connection.role();
     let mut pieces = pieces.iter();
     if way == Way::Leftover {
         connection = connection.with_leftover(pieces.next().copied().unwrap_or_default());
@@ -596,9 +610,12 @@ impl Link {
 
 impl Pair {
     pub(crate) fn new(config: &Config) -> Self {
-        let end =
-            |role| End { connection: connection(role, config), events: Vec::new(), link: Link::default() };
-        Self { server: end(Role::Server), client: end(Role::Client), now: start() }
+        Self::of(connection(Role::Server, config), connection(Role::Client, config))
+    }
+
+    pub(crate) fn of(server: Connection, client: Connection) -> Self {
+        let end = |connection| End { connection, events: Vec::new(), link: Link::default() };
+        Self { server: end(server), client: end(client), now: start() }
     }
 
     pub(crate) fn with_latency(mut self, latency: Duration) -> Self {
