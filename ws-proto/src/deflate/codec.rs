@@ -113,7 +113,7 @@ fn run(state: &mut Compress, mut piece: &[u8], out: &mut Buffer) {
 
 /// Inflates the messages of one connection.
 pub(crate) struct Inflater {
-    half: Half,
+    takeover: bool,
     pool: DeflatePool,
     state: Option<Decompress>,
     progress: Progress,
@@ -129,7 +129,7 @@ enum Progress {
 
 impl Inflater {
     pub(crate) fn new(half: Half, config: &DeflateConfig) -> Self {
-        Self { half, pool: config.pool.clone(), state: None, progress: Progress::AtStart }
+        Self { takeover: half.takeover, pool: config.pool.clone(), state: None, progress: Progress::AtStart }
     }
 
     /// Appends what a piece of a message inflates to, as long as `out` stays within `max` bytes.
@@ -142,8 +142,7 @@ impl Inflater {
         if piece.is_empty() {
             return Ok(());
         }
-        let bits = self.half.bits.max(MIN_BITS);
-        let state = self.state.get_or_insert_with(|| self.pool.take_inflater(bits));
+        let state = self.state.get_or_insert_with(|| self.pool.take_inflater());
         self.progress = feed(state, piece, out, max)?;
         Ok(())
     }
@@ -154,7 +153,7 @@ impl Inflater {
             // Section 7.2.2: the flush's empty block is complete again. What follows it tells whether the message ended
             // there: inside a block it would make output or nonsense, or vanish in the lengths of its codes.
             let before = out.len();
-            let at_end = if self.half.takeover {
+            let at_end = if self.takeover {
                 feed(state, &TAIL_AND_EMPTY_BLOCKS, out, max).is_ok()
             } else {
                 feed(state, &TAIL_AND_FINAL_BLOCK, out, max) == Ok(Progress::AtStart)
@@ -164,7 +163,7 @@ impl Inflater {
             }
         }
         self.progress = Progress::AtStart;
-        if !self.half.takeover {
+        if !self.takeover {
             self.release();
         }
         Ok(())
@@ -172,7 +171,7 @@ impl Inflater {
 
     fn release(&mut self) {
         if let Some(state) = self.state.take() {
-            self.pool.give_inflater(self.half.bits.max(MIN_BITS), state);
+            self.pool.give_inflater(state);
         }
     }
 }
@@ -240,7 +239,7 @@ impl fmt::Debug for Deflater {
 
 impl fmt::Debug for Inflater {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inflater").field("half", &self.half).finish_non_exhaustive()
+        f.debug_struct("Inflater").field("takeover", &self.takeover).finish_non_exhaustive()
     }
 }
 

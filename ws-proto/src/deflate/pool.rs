@@ -25,7 +25,7 @@ struct Shared {
 struct Idle {
     /// With the window and level each was made for.
     deflaters: Vec<(u8, u32, Compress)>,
-    inflaters: Vec<(u8, Decompress)>,
+    inflaters: Vec<Decompress>,
     held: usize,
 }
 
@@ -59,22 +59,23 @@ impl DeflatePool {
         }
     }
 
-    pub(super) fn take_inflater(&self, bits: u8) -> Decompress {
+    /// One with the largest window, which inflates what was compressed with any.
+    pub(super) fn take_inflater(&self) -> Decompress {
         let mut idle = self.lock();
-        if let Some(i) = idle.inflaters.iter().position(|&(b, _)| b == bits) {
+        if let Some(inflater) = idle.inflaters.pop() {
             idle.held -= INFLATER_SIZE;
-            return idle.inflaters.swap_remove(i).1;
+            return inflater;
         }
         drop(idle);
-        Decompress::new_with_window_bits(false, bits)
+        Decompress::new(false)
     }
 
-    pub(super) fn give_inflater(&self, bits: u8, mut inflater: Decompress) {
+    pub(super) fn give_inflater(&self, mut inflater: Decompress) {
         inflater.reset(false);
         let mut idle = self.lock();
         if idle.held + INFLATER_SIZE <= self.0.budget {
             idle.held += INFLATER_SIZE;
-            idle.inflaters.push((bits, inflater));
+            idle.inflaters.push(inflater);
         }
     }
 
