@@ -1354,6 +1354,33 @@ fn states_come_from_the_pool_and_go_back() {
     }
 }
 
+/// With context takeover, too: a compressor may forget at any time.
+#[test]
+fn a_compressor_that_rests_is_given_back() {
+    for role in ROLES {
+        let pool = DeflatePool::default();
+        let deflate = DeflateConfig { pool: pool.clone(), ..eager() };
+        let config = Config { keepalive: Some(secs(20)), pong_timeout: None, ..timeless() };
+        let mut connection = agreed(role, &config, &deflate, "");
+        let mut inflater = Inflater::new(15);
+        let mut send = |connection: &mut Connection| {
+            connection.sender().send_text(&prose(500)).unwrap();
+            let sent = write_frames(connection).pop().unwrap();
+            assert_eq!(inflater.inflate(&sent.payload).unwrap(), prose(500).as_bytes());
+            sent.payload.len()
+        };
+        let (first, second) = (send(&mut connection), send(&mut connection));
+        assert!(second < first, "it refers to the first");
+        // One interval ends in which it was used, one in which it was not.
+        connection.handle_timeout(at(20));
+        assert_eq!(pool.held(), 0);
+        connection.handle_timeout(at(40));
+        assert!(pool.held() > 100 * 1024);
+        write_frames(&mut connection);
+        assert_eq!(send(&mut connection), first, "it has forgotten, and the other side still follows");
+    }
+}
+
 #[test]
 fn connections_that_end_give_back_what_they_used() {
     for role in ROLES {
