@@ -74,6 +74,30 @@ fn s5_6_messages_come_back_through_recv_split() {
 }
 
 #[test]
+fn take_message_owns_what_was_lent_once() {
+    over_roles(&WIDE, async |role, mine, theirs| {
+        let (mut ws, mut peer) = open_as(role, mine, theirs).await;
+        let messages = || [binary(10), binary(1 << 20), "text".into(), "t".repeat(1 << 20).into()];
+        let peer = rt::spawn(async move {
+            for message in messages() {
+                peer.feed(message).await.unwrap();
+            }
+            peer.ping(b"no message").await.unwrap();
+            peer.close(CloseCode::NORMAL, "").await.unwrap();
+        });
+        for message in messages() {
+            assert!(ws.recv_ref().await.unwrap().is_some());
+            assert_eq!(ws.take_message(), Some(message));
+            assert_eq!(ws.take_message(), None);
+        }
+        assert!(matches!(ws.recv_ref().await.unwrap(), Some(Event::Ping(_))));
+        assert_eq!(ws.take_message(), None);
+        assert!(ws.recv_ref().await.unwrap().is_none());
+        peer.await;
+    });
+}
+
+#[test]
 fn s5_6_fed_messages_come_back_in_order() {
     over_roles(&ALL, async |role, mine, theirs| {
         let (mut ws, mut peer) = open_as(role, mine, theirs).await;

@@ -9,6 +9,8 @@
 
 use std::{fmt, io::IoSlice};
 
+use bytes::Bytes;
+
 /// A queue of bytes in one piece of memory.
 #[derive(Default)]
 pub(crate) struct Buffer {
@@ -36,6 +38,17 @@ impl Buffer {
             self.make_room(len);
         }
         &mut self.storage[self.end..]
+    }
+
+    /// Takes memory for `len` bytes if there is some that nobody uses; nothing is allocated. For bytes that were
+    /// promised: they spare the copies of growing, and cost nothing if they do not come.
+    pub(crate) fn expect(&mut self, len: usize) {
+        if self.is_empty()
+            && self.storage.len() < len
+            && let Some(storage) = pool::find(len)
+        {
+            pool::give(std::mem::replace(&mut self.storage, storage));
+        }
     }
 
     #[cold]
@@ -113,14 +126,12 @@ impl Buffer {
     }
 
     /// Moves the pending bytes out, without a copy unless that would pin more than twice their memory.
-    pub(crate) fn take(&mut self) -> Vec<u8> {
+    pub(crate) fn take(&mut self) -> Bytes {
         let len = self.len();
         let bytes = if self.start == 0 && self.storage.len() / 2 <= len {
-            let mut storage = std::mem::take(&mut self.storage);
-            storage.truncate(len);
-            storage
+            Bytes::from_owner(Taken { storage: std::mem::take(&mut self.storage), len })
         } else {
-            self.pending().to_vec()
+            Bytes::copy_from_slice(self.pending())
         };
         self.clear();
         bytes
@@ -166,6 +177,24 @@ impl fmt::Debug for Buffer {
     }
 }
 
+/// The first bytes of storage that went to the application; it comes back with the last of them.
+struct Taken {
+    storage: Vec<u8>,
+    len: usize,
+}
+
+impl AsRef<[u8]> for Taken {
+    fn as_ref(&self) -> &[u8] {
+        &self.storage[..self.len]
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        pool::give(std::mem::take(&mut self.storage));
+    }
+}
+
 impl Drop for Buffer {
     fn drop(&mut self) {
         pool::give(std::mem::take(&mut self.storage));
@@ -195,6 +224,11 @@ mod pool {
 
     /// Storage of at least `len` bytes.
     pub(super) fn take(len: usize) -> Vec<u8> {
+        find(len).unwrap_or_else(|| vec![0; len])
+    }
+
+    /// Storage of at least `len` bytes that is there.
+    pub(super) fn find(len: usize) -> Option<Vec<u8>> {
         let lent = POOL.try_with(|pool| {
             let pool = &mut *pool.borrow_mut();
             let storage = if len <= Buffer::BLOCK {
@@ -206,7 +240,7 @@ mod pool {
             pool.kept -= storage.as_ref().map_or(0, Vec::len);
             storage
         });
-        lent.ok().flatten().unwrap_or_else(|| vec![0; len])
+        lent.ok().flatten()
     }
 
     /// Takes storage back, to be lent again or freed.
@@ -245,7 +279,7 @@ mod tests {
         assert_eq!(buffer.pending(), b"cdef");
         buffer.prepend(b"xyz12");
         assert_eq!(buffer.pending(), b"xyz12cdef");
-        assert_eq!(buffer.take(), b"xyz12cdef");
+        assert_eq!(buffer.take(), &b"xyz12cdef"[..]);
         assert!(buffer.is_empty());
     }
 
@@ -267,6 +301,21 @@ mod tests {
         assert!(buffer.reserve(1000).len() >= 1000);
         assert_eq!(buffer.pending(), [7; 10]);
         assert_eq!(buffer.held(), Buffer::BLOCK);
+    }
+
+    #[test]
+    fn what_was_taken_is_moved_if_it_is_long_and_stays_as_it_is() {
+        let bytes: Vec<u8> = (0..2 * Buffer::BLOCK).map(|i| i as u8).collect();
+        let mut long = buffer(&bytes);
+        let place = long.pending().as_ptr();
+        let taken = long.take();
+        assert_eq!((taken.as_ptr(), long.held()), (place, 0));
+        long.push(b"something else");
+        assert_eq!(taken, bytes);
+        // A short one does not pin a block.
+        let mut short = buffer(b"short");
+        assert_eq!(short.take(), &b"short"[..]);
+        assert_eq!(short.held(), Buffer::BLOCK);
     }
 
     #[test]

@@ -129,6 +129,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         Ok(event.filter(|_| more).map(|event| (event, sender)))
     }
 
+    /// The message that the last [`recv_ref`](Self::recv_ref) or [`recv_split`](Self::recv_split) lent, as its own:
+    /// moved if it is long, copied if it is short. `None` if it was no message, or was taken already.
+    ///
+    /// For a long message that is kept or sent on this saves the copy that a lent payload needs.
+    pub fn take_message(&mut self) -> Option<Message> {
+        self.connection.take_message()
+    }
+
     /// Sends a message: queues it and writes everything that is queued.
     ///
     /// Waits while the queue is at its high-water mark, and until the stream has taken everything. Meanwhile it

@@ -105,7 +105,12 @@ async fn echo(mut ws: WebSocket<TcpStream>) -> Result<(), Error> {
     while let Some((event, sender)) = ws.recv_split().await? {
         match event {
             Event::Text(text) => sender.send_text(text)?,
-            Event::Binary(payload) => sender.send_binary(payload)?,
+            Event::Binary(payload) if payload.len() < LONG => sender.send_binary(payload)?,
+            Event::Binary(_) => {
+                if let Some(message) = ws.take_message() {
+                    ws.feed(message).await?;
+                }
+            }
             _ => {}
         }
     }
@@ -128,6 +133,9 @@ async fn share(mut ws: WebSocket<TcpStream>, news: broadcast::Sender<Prepared>) 
         }
     }
 }
+
+/// From this length on a message is answered with its own memory, uncopied.
+const LONG: usize = 64 * 1024;
 
 /// How many messages a client may be behind in broadcast mode before it is sent away.
 const MAX_BEHIND: usize = 1024;

@@ -247,7 +247,10 @@ impl Receiver {
                                 *wire_len += left;
                                 State::Inflating { mask, fin, left }
                             }
-                            None => State::Appending { mask, fin, left, ready: self.message.len() },
+                            None => {
+                                self.message.expect(left as usize);
+                                State::Appending { mask, fin, left, ready: self.message.len() }
+                            }
                         }
                     };
                 }
@@ -418,7 +421,7 @@ impl Receiver {
         let (step, place) = (step.take()?, *place);
         let payload = match place {
             Place::Input(_) => Bytes::copy_from_slice(self.payload()),
-            Place::Message => self.message.take().into(),
+            Place::Message => self.message.take(),
         };
         match step {
             Step::Text => Some(Message::Text(payload.try_into().expect("checked as it arrived"))),
