@@ -20,8 +20,9 @@ pub struct Config {
     /// A frame whose header would take the message past it fails the connection with 1009 before any of its
     /// payload is read. It bounds what a message can make a connection hold: fragments are appended to one
     /// buffer, so their number costs nothing, and memory follows the bytes that arrived (at most eight times
-    /// them while the connection waits), never a declared length. A compressed message is bounded twice: while it
-    /// inflates, and on the wire, where one that compression makes a little longer is let pass.
+    /// them while the connection waits), never a declared length; only memory that lies idle in the thread, 8 MiB
+    /// at most, is lent to one. A compressed message is bounded twice: while it inflates, and on the wire, where
+    /// one that compression makes a little longer is let pass.
     pub max_message: usize,
     /// Largest frame taken from the peer, in bytes of payload. Default 16 MiB; over it: 1009.
     pub max_frame: usize,
