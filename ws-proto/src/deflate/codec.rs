@@ -147,7 +147,7 @@ impl Inflater {
         Ok(())
     }
 
-    /// Ends a message: whatever it still holds back comes out.
+    /// Ends a message, which must be complete: nothing more comes out of it.
     pub(crate) fn finish(&mut self, out: &mut Buffer, max: usize) -> Result<(), ProtocolError> {
         if let (Some(state), Progress::Inside) = (&mut self.state, self.progress) {
             // Section 7.2.2: the flush's empty block is complete again. What follows it tells whether the message ended

@@ -228,8 +228,7 @@ impl Sender {
 
     /// Queues one frame of a message that is sent in fragments (section 5.4), copied; `last` ends the message.
     ///
-    /// All fragments are of one kind. Pings, pongs and a close may be sent in between,
-    /// other messages may not.
+    /// All fragments are of one kind. Pings, pongs and a close may be sent in between, other messages may not.
     ///
     /// # Errors
     ///
