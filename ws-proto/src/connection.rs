@@ -210,6 +210,20 @@ impl Connection {
     }
 }
 
+/// The end, without asking the peer.
+impl Connection {
+    /// Ends the connection as it stands: nothing more is sent or received, and it counts as
+    /// [`Fault::Abnormal`] unless it has ended already.
+    pub fn terminate(&mut self) {
+        if self.closing != Closing::Ended {
+            self.fault.get_or_insert(Fault::Abnormal);
+            self.closed = Some(self.abnormal(Initiator::Local));
+            self.sender.break_off();
+            self.step_closing(Input::Deadline, &ClosePayload::EMPTY);
+        }
+    }
+}
+
 /// What the socket can do.
 impl Connection {
     /// Tells whether the socket writes several slices in one call; if not, all output comes in one.

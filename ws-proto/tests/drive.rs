@@ -968,6 +968,24 @@ fn take_frame(bytes: &[u8]) -> Option<(Frame, &[u8])> {
 }
 
 impl Socket for Scripted {
+    type Stream = Self;
+
+    fn new(stream: Self) -> Self {
+        stream
+    }
+
+    fn stream(&self) -> &Self {
+        self
+    }
+
+    fn stream_mut(&mut self) -> &mut Self {
+        self
+    }
+
+    fn into_stream(self) -> Self {
+        self
+    }
+
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let state = &mut *self.0.borrow_mut();
         let count = state.count(Call::Read);

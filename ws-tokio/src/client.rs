@@ -1,6 +1,6 @@
 //! Clients: over TCP of their own ([`connect`]), or over any stream ([`client`]).
 
-use std::{future::poll_fn, io};
+use std::io;
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -8,13 +8,12 @@ use tokio::{
     time::timeout,
 };
 use ws_proto::{
-    ClientConfig, Error, HandshakeError,
-    drive::{Driver, Socket},
-    handshake::{ClientHandshake, client_request},
+    ClientConfig, Error, HandshakeError, drive,
+    handshake::client_request,
     http::{Request, Response},
 };
 
-use crate::{socket::TokioSocket, websocket::WebSocket};
+use crate::WebSocket;
 
 /// Connects to the WebSocket at a URL, with the default configuration.
 ///
@@ -67,8 +66,6 @@ pub async fn connect_with(
             HandshakeError::Url("only ws is connected to; for wss bring a TLS stream to `client`").into()
         );
     }
-    let now = tokio::time::Instant::now().into_std();
-    let handshake = ClientHandshake::new(&request, &config, seed()?, now)?;
     let host = request.uri().host().unwrap_or_default();
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let connecting = TcpStream::connect((host, request.uri().port_u16().unwrap_or(80)));
@@ -79,7 +76,7 @@ pub async fn connect_with(
     };
     // Frames are gathered before they are written; waiting for more would only delay them.
     let _ = stream.set_nodelay(true);
-    finish(handshake, Driver::new(TokioSocket::new(stream))).await
+    client(stream, &request, &config).await
 }
 
 /// Makes a WebSocket of a stream to a server: of TLS, of a proxy, of anything.
@@ -95,21 +92,7 @@ pub async fn client<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let socket = TokioSocket::new(stream);
-    let handshake = ClientHandshake::new(request, config, seed()?, socket.now())?;
-    finish(handshake, Driver::new(socket)).await
-}
-
-async fn finish<S>(
-    mut handshake: ClientHandshake,
-    mut driver: Driver<TokioSocket<S>>,
-) -> Result<(WebSocket<S>, Response<()>), Error>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    poll_fn(|cx| driver.poll_answer(&mut handshake, cx)).await?;
-    let (connection, response) = handshake.into_connection(driver.socket().now());
-    Ok((WebSocket::new(connection, driver), response))
+    drive::client(stream, request, config, seed()?).await
 }
 
 /// Randomness of the system, for masking keys and the handshake's key.

@@ -1,13 +1,18 @@
 #![doc = include_str!("../README.md")]
 
 mod client;
+mod io;
 mod server;
-mod socket;
-mod websocket;
 
 pub use client::{client, connect, connect_with};
-pub use server::{Handshake, Server, accept, accept_with};
-pub use websocket::WebSocket;
+pub use io::Io;
+pub use server::{Server, accept, accept_with};
+
+/// A WebSocket connection over any stream of tokio's.
+pub type WebSocket<S> = ws_proto::drive::WebSocket<Io<S>>;
+
+/// A client's opening handshake on any stream of tokio's.
+pub type Handshake<S> = ws_proto::drive::Handshake<Io<S>>;
 pub use ws_proto::{
     Bytes, ClientConfig, CloseCode, Closed, Config, Connection, Error, Event, Fragment, HandshakeError,
     HeadLimits, Initiator, Message, OriginPolicy, Prepared, ProtocolError, SendError, Sender, ServerConfig,

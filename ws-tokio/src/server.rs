@@ -1,19 +1,14 @@
 //! Servers: a listener of their own ([`Server`]), or a handshake on any stream ([`Handshake`]).
 
-use std::{future::poll_fn, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, ToSocketAddrs},
 };
-use ws_proto::{
-    Bytes, Error, ServerConfig,
-    drive::{Driver, Socket},
-    handshake::{Acceptance, ServerHandshake},
-    http::{Request, Response},
-};
+use ws_proto::{Error, ServerConfig, http::Request};
 
-use crate::{socket::TokioSocket, websocket::WebSocket};
+use crate::{Handshake, WebSocket};
 
 /// Makes a WebSocket of a stream that a client has just opened, with the default configuration.
 ///
@@ -120,125 +115,3 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 /// How long to wait for a file descriptor to become free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// A client's opening handshake, to be looked at and answered.
-///
-/// ```no_run
-/// # use ws_tokio::{Bytes, Error, Handshake, http};
-/// # async fn example(mut handshake: Handshake<tokio::net::TcpStream>) -> Result<(), Error> {
-/// if !handshake.request().await?.headers().contains_key("authorization") {
-///     let mut response = http::Response::new(Bytes::from("who are you?\n"));
-///     *response.status_mut() = http::StatusCode::UNAUTHORIZED;
-///     handshake.refuse(response).await;
-///     return Ok(());
-/// }
-/// let (ws, _request) = handshake.accept().await?;
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug)]
-pub struct Handshake<S> {
-    handshake: ServerHandshake,
-    driver: Driver<TokioSocket<S>>,
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Handshake<S> {
-    /// The handshake on a stream that a client has just opened. Its deadline begins now.
-    pub fn new(stream: S, config: impl Into<Arc<ServerConfig>>) -> Self {
-        let socket = TokioSocket::new(stream);
-        Self { handshake: ServerHandshake::new(config.into(), socket.now()), driver: Driver::new(socket) }
-    }
-
-    /// The request, once it is there. It may be no WebSocket request at all; [`check`](Self::check) tells.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Handshake`] if what came is no HTTP request, too long or too late, and has been refused;
-    /// [`Error::Io`] if the stream failed.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe: what was read stays.
-    pub async fn request(&mut self) -> Result<&Request<()>, Error> {
-        poll_fn(|cx| self.driver.poll_request(&mut self.handshake, cx)).await?;
-        Ok(self.handshake.request().expect("a request was received"))
-    }
-
-    /// Waits for the request and judges it. What comes back can be adapted before
-    /// [`accept_with`](Self::accept_with): another subprotocol, more header fields.
-    ///
-    /// # Errors
-    ///
-    /// As [`request`](Self::request), and [`Error::Handshake`] if it breaks a rule of the protocol or of the
-    /// configuration; it has been refused then.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe.
-    pub async fn check(&mut self) -> Result<Acceptance, Error> {
-        self.request().await?;
-        match self.handshake.check() {
-            Ok(acceptance) => Ok(acceptance),
-            Err(error) => {
-                self.handshake.fail(error.clone());
-                self.refused().await;
-                Err(error.into())
-            }
-        }
-    }
-
-    /// Waits for the request and accepts it if the protocol and the configuration allow.
-    ///
-    /// # Errors
-    ///
-    /// As [`check`](Self::check).
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future drops the stream.
-    pub async fn accept(mut self) -> Result<(WebSocket<S>, Request<()>), Error> {
-        let acceptance = self.check().await?;
-        self.accept_with(acceptance).await
-    }
-
-    /// Accepts the request as [`check`](Self::check) judged it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Io`] or [`Error::Timeout`] if the answer could not be written.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future drops the stream.
-    pub async fn accept_with(mut self, acceptance: Acceptance) -> Result<(WebSocket<S>, Request<()>), Error> {
-        self.request().await?;
-        let now = self.driver.socket().now();
-        let (connection, request) = self.handshake.accept(acceptance, now);
-        let mut websocket = WebSocket::new(connection, self.driver);
-        websocket.flush().await?;
-        Ok((websocket, request))
-    }
-
-    /// Refuses with this response, and waits until the client has it: until it closes, no longer than
-    /// [`Config::close_timeout`](crate::Config::close_timeout).
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future drops the stream, and a part of the response may be lost.
-    pub async fn refuse(mut self, response: Response<impl Into<Bytes>>) {
-        // A client that does not wait for the answer to its whole request is none to be answered.
-        if self.request().await.is_ok() {
-            self.handshake.refuse(response.map(Into::into));
-            self.refused().await;
-        }
-    }
-
-    /// The stream.
-    pub fn get_ref(&self) -> &S {
-        &self.driver.socket().stream
-    }
-
-    async fn refused(&mut self) {
-        poll_fn(|cx| self.driver.poll_refusal(&mut self.handshake, cx)).await;
-    }
-}

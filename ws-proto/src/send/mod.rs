@@ -368,6 +368,10 @@ impl Sender {
         self.queue.len() >= self.high_water
     }
 
+    pub(crate) fn high_water(&self) -> usize {
+        self.high_water
+    }
+
     /// Whether messages may still be sent: no Close frame is queued or sent, and the socket works.
     pub fn is_open(&self) -> bool {
         self.state == SendState::Open

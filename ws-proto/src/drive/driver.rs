@@ -1,13 +1,12 @@
-//! The loop around a [`Machine`], for asynchronous sockets: the order of reads, writes, timers and shutdown,
-//! written once for every adapter.
+//! [`Driver`]: the loop around a [`Machine`]. The order of reads, writes, timers and shutdown, written once.
 
 use std::{
     io::{self, IoSlice},
     sync::Arc,
     task::{Context, Poll, Wake, Waker, ready},
-    time::Instant,
 };
 
+use super::Socket;
 use crate::{
     connection::{Connection, Fault},
     error::Error,
@@ -15,31 +14,6 @@ use crate::{
     machine::Machine,
     timer::Timer,
 };
-
-/// What a runtime gives: a socket, a clock and a timer. The methods follow the rules of `std::task`: one that is
-/// pending has arranged for the task to be woken.
-pub trait Socket {
-    /// Reads into `buf`; 0 is the end.
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
-
-    /// Writes from the slices in order, or from the first alone.
-    fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
-
-    /// Passes on what the socket holds back, where it is no plain socket.
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
-
-    /// Shuts down the sending half.
-    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
-
-    /// Whether several slices leave in one write.
-    fn is_vectored(&self) -> bool;
-
-    /// The time.
-    fn now(&self) -> Instant;
-
-    /// Ready once the deadline has passed.
-    fn poll_sleep(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()>;
-}
 
 /// A socket and how far its machine has come with it.
 ///
@@ -74,6 +48,11 @@ impl<S: Socket> Driver<S> {
     /// The socket, to be changed.
     pub fn socket_mut(&mut self) -> &mut S {
         &mut self.socket
+    }
+
+    /// The socket, at the end.
+    pub fn into_socket(self) -> S {
+        self.socket
     }
 
     /// Goes on until the connection has an event (`true`) or has ended (`false`). What was sent leaves before it
@@ -269,7 +248,7 @@ impl<S: Socket> Driver<S> {
     }
 
     /// Ready once all output is written and flushed, and the socket shut down if it is to be.
-    fn poll_write<M: Machine>(&mut self, machine: &mut M, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_write<M: Machine>(&mut self, machine: &mut M, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
             let count = machine.output(&mut slices);

@@ -1,25 +1,28 @@
-//! [`WebSocket`]: a connection over a stream of tokio's.
+//! [`WebSocket`]: an open connection as an application holds it.
 
 use std::{
-    future::poll_fn,
     pin::Pin,
-    task::{Context, Poll, ready},
+    sync::Arc,
+    task::{Context, Poll},
 };
 
 use futures_core::Stream;
 use futures_sink::Sink;
-use tokio::io::{AsyncRead, AsyncWrite};
-use ws_proto::{
-    CloseCode, Closed, Connection, Error, Event, Fragment, Message, Prepared, Sender, drive::Driver,
+
+use super::{Driver, Socket, clients::Membership, endpoint::Endpoint, shared::Shared};
+use crate::{
+    close::{CloseCode, Closed},
+    connection::{Connection, Fault},
+    error::Error,
+    message::{Event, Message},
+    send::{Fragment, Prepared, Sender},
 };
 
-use crate::socket::TokioSocket;
-
-/// A WebSocket connection over any stream of tokio's.
+/// A WebSocket connection over any stream of a runtime.
 ///
-/// ```no_run
-/// # async fn example() -> Result<(), ws_tokio::Error> {
-/// let (mut ws, _response) = ws_tokio::connect("ws://127.0.0.1:9001/").await?;
+/// ```
+/// # use ws_proto::{Error, drive::{Socket, WebSocket}};
+/// # async fn example(mut ws: WebSocket<impl Socket>) -> Result<(), Error> {
 /// ws.feed("several").await?; // queued
 /// ws.feed("at once").await?;
 /// ws.flush().await?; // written together
@@ -44,22 +47,24 @@ use crate::socket::TokioSocket;
 /// `send` or `feed` was dropped has been queued whole or not at all; it has been queued unless the future was still
 /// waiting for room.
 #[derive(Debug)]
-pub struct WebSocket<S> {
-    connection: Connection,
-    driver: Driver<TokioSocket<S>>,
+pub struct WebSocket<K> {
+    /// In hand, but while a future of this waits: see [`Waiting`].
+    endpoint: Option<Box<Endpoint<K>>>,
+    /// Where others send through it, if anybody does.
+    shared: Option<Arc<Shared<K>>>,
+    membership: Option<Membership>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
-    pub(crate) fn new(mut connection: Connection, driver: Driver<TokioSocket<S>>) -> Self {
-        connection.set_vectored(ws_proto::drive::Socket::is_vectored(driver.socket()));
-        Self { connection, driver }
+impl<K: Socket> WebSocket<K> {
+    pub(super) fn new(connection: Connection, driver: Driver<K>) -> Self {
+        Self { endpoint: Some(Box::new(Endpoint::new(connection, driver))), shared: None, membership: None }
     }
 
     /// A WebSocket over a stream whose handshake is over, made elsewhere: see [`Connection::server`],
     /// [`Connection::client`] and
-    /// [`Acceptance::into_connection`](ws_proto::handshake::Acceptance::into_connection).
-    pub fn from_upgraded(stream: S, connection: Connection) -> Self {
-        Self::new(connection, Driver::new(TokioSocket::new(stream)))
+    /// [`Acceptance::into_connection`](crate::handshake::Acceptance::into_connection).
+    pub fn from_upgraded(stream: K::Stream, connection: Connection) -> Self {
+        Self::new(connection, Driver::new(K::new(stream)))
     }
 
     /// The next message; `None` once the connection has ended with a Close frame of the peer, which
@@ -77,7 +82,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     ///
     /// Safe: a message is handed out or stays.
     pub async fn recv(&mut self) -> Result<Option<Message>, Error> {
-        poll_fn(|cx| self.poll_recv(cx)).await
+        self.wait(Endpoint::poll_message).await.1
     }
 
     /// The next event, pings and pongs included, lent: nothing is allocated or copied.
@@ -91,8 +96,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Safe.
     #[inline]
     pub async fn recv_ref(&mut self) -> Result<Option<Event<'_>>, Error> {
-        let more = poll_fn(|cx| self.driver.poll_event(&mut self.connection, cx)).await?;
-        Ok(if more { self.connection.event() } else { None })
+        let (endpoint, more) = self.wait(Endpoint::poll_event).await;
+        Ok(if more? { endpoint.connection.event() } else { None })
     }
 
     /// The next event, lent, and the sender beside it to answer through, without copying the payload out first.
@@ -101,9 +106,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// read either. What the sender takes is written when the next `recv` of any kind would wait, or by
     /// [`flush`](Self::flush).
     ///
-    /// ```no_run
-    /// # use ws_tokio::{Error, Event, WebSocket};
-    /// # async fn echo(ws: &mut WebSocket<tokio::net::TcpStream>) -> Result<(), Error> {
+    /// ```
+    /// # use ws_proto::{Error, Event, drive::{Socket, WebSocket}};
+    /// # async fn echo(ws: &mut WebSocket<impl Socket>) -> Result<(), Error> {
     /// while let Some((event, sender)) = ws.recv_split().await? {
     ///     match event {
     ///         Event::Text(text) => sender.send_text(text)?,
@@ -124,8 +129,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Safe.
     #[inline]
     pub async fn recv_split(&mut self) -> Result<Option<(Event<'_>, &mut Sender)>, Error> {
-        let more = poll_fn(|cx| self.driver.poll_event_with_room(&mut self.connection, cx)).await?;
-        let (event, sender) = self.connection.split_mut();
+        let (endpoint, more) = self.wait(Endpoint::poll_event_with_room).await;
+        let (event, sender) = endpoint.connection.split_mut();
+        let more = more?;
         Ok(event.filter(|_| more).map(|event| (event, sender)))
     }
 
@@ -134,7 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     ///
     /// For a long message that is kept or sent on this saves the copy that a lent payload needs.
     pub fn take_message(&mut self) -> Option<Message> {
-        self.connection.take_message()
+        self.endpoint_mut().connection.take_message()
     }
 
     /// Sends a message: queues it and writes everything that is queued.
@@ -168,9 +174,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     pub async fn feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
         let message = message.into();
         self.room().await?.send(&message)?;
-        if self.connection.sender().is_full() {
+        if self.endpoint_mut().connection.sender().is_full() {
             // The mark is reached: what the stream takes without waiting leaves.
-            poll_fn(|cx| Poll::Ready(self.driver.poll_room(&mut self.connection, cx).is_ready())).await;
+            self.wait(|endpoint, cx| Poll::Ready(endpoint.poll_room(cx).is_ready())).await;
         }
         Ok(())
     }
@@ -233,8 +239,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     ///
     /// Safe.
     pub async fn room(&mut self) -> Result<&mut Sender, Error> {
-        poll_fn(|cx| self.driver.poll_room(&mut self.connection, cx)).await?;
-        Ok(self.connection.sender())
+        let (endpoint, room) = self.wait(Endpoint::poll_room).await;
+        room?;
+        Ok(endpoint.connection.sender())
     }
 
     /// Writes everything that is queued.
@@ -247,7 +254,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     ///
     /// Safe: what was not written stays queued.
     pub async fn flush(&mut self) -> Result<(), Error> {
-        poll_fn(|cx| self.driver.poll_flush(&mut self.connection, cx)).await
+        self.wait(Endpoint::poll_flush).await.1
     }
 
     /// Closes: sends a Close frame behind everything that was sent, waits for the peer's and for the end of TCP,
@@ -262,8 +269,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     ///
     /// The Close frame is queued; `recv` or another `close` goes on.
     pub async fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
-        self.connection.close(code, reason)?;
-        poll_fn(|cx| self.driver.poll_end(&mut self.connection, cx)).await
+        self.start_close(code, reason)?;
+        self.wait(Endpoint::poll_end).await.1
     }
 
     /// Queues a Close frame, and leaves the rest of the closing handshake to `recv`: it goes on with messages until
@@ -273,7 +280,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     ///
     /// [`Error::Send`] for a code or reason that must not be sent.
     pub fn start_close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
-        Ok(self.connection.close(code, reason)?)
+        Ok(self.endpoint_mut().connection.close(code, reason)?)
+    }
+
+    /// As [`start_close`](Self::start_close), with a Close frame that carries no code; the peer sees 1005.
+    pub fn start_close_without_code(&mut self) {
+        self.endpoint_mut().connection.close_without_code();
     }
 
     /// Drops the connection without a Close frame; the peer sees 1006.
@@ -281,69 +293,168 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 
     /// How the connection ended; `None` while it has not.
     pub fn closed(&self) -> Option<&Closed> {
-        self.connection.closed()
+        self.endpoint().connection.closed()
+    }
+
+    /// What ended the connection, or is about to, if it was no closing handshake.
+    pub fn fault(&self) -> Option<Fault> {
+        self.endpoint().connection.fault()
     }
 
     /// The subprotocol that the handshake agreed on.
     pub fn subprotocol(&self) -> Option<&str> {
-        self.connection.subprotocol()
+        self.endpoint().connection.subprotocol()
     }
 
     /// Bytes that wait to be written, framing included.
     pub fn buffered_amount(&self) -> usize {
-        self.connection.buffered_amount()
+        self.endpoint().connection.buffered_amount()
     }
 
     /// The stream.
-    pub fn get_ref(&self) -> &S {
-        &self.driver.socket().stream
+    pub fn get_ref(&self) -> &K::Stream {
+        self.endpoint().driver.socket().stream()
     }
 
     /// The stream, to set its options. Reading or writing it would tear the connection.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.driver.socket_mut().stream
+    pub fn get_mut(&mut self) -> &mut K::Stream {
+        self.endpoint_mut().driver.socket_mut().stream_mut()
     }
 
-    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
-        while ready!(self.driver.poll_event(&mut self.connection, cx))? {
-            if let Some(message) = self.connection.take_message() {
-                return Poll::Ready(Ok(Some(message)));
+    /// The stream, wherever the connection stands. What was received or queued and not handled is lost.
+    pub fn into_inner(mut self) -> K::Stream {
+        self.endpoint.take().expect(IN_HAND).driver.into_socket().into_stream()
+    }
+
+    #[inline]
+    fn endpoint(&self) -> &Endpoint<K> {
+        self.endpoint.as_ref().expect(IN_HAND)
+    }
+
+    #[inline]
+    fn endpoint_mut(&mut self) -> &mut Endpoint<K> {
+        self.endpoint.as_mut().expect(IN_HAND)
+    }
+
+    /// Asks until there is an answer. While it waits, others may send through the endpoint.
+    #[inline]
+    fn wait<T, F>(&mut self, ask: F) -> Waiting<'_, K, F>
+    where
+        F: FnMut(&mut Endpoint<K>, &mut Context<'_>) -> Poll<T>,
+    {
+        Waiting { ws: Some(self), ask }
+    }
+
+    /// Asks once; the caller may drop all interest in the answer, so the endpoint stays in hand.
+    fn ask<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: impl FnOnce(&mut Endpoint<K>, &mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        let endpoint = self.endpoint.as_mut().expect(IN_HAND);
+        match &self.shared {
+            None => ask(endpoint, cx),
+            Some(shared) => shared.ask_in_hand(endpoint, ask, cx),
+        }
+    }
+
+    /// Lets others send through this, from its next wait on.
+    pub(super) fn share(&mut self) -> Arc<Shared<K>> {
+        let endpoint = self.endpoint.as_mut().expect(IN_HAND);
+        let shared = self.shared.get_or_insert_with(|| Arc::new(Shared::new(endpoint.connection.sender())));
+        Arc::clone(shared)
+    }
+
+    pub(super) fn join(&mut self, membership: Membership) {
+        self.membership = Some(membership);
+    }
+}
+
+impl<K> Drop for WebSocket<K> {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.shared {
+            shared.end();
+        }
+    }
+}
+
+/// Nothing but a [`Waiting`] gives the endpoint away, and it takes it back before it goes.
+const IN_HAND: &str = "the endpoint is in hand";
+
+/// Waits for an answer of the endpoint; hands it out together with the answer.
+///
+/// While it waits, the endpoint lies where others may send through it, if it is shared. It borrows the `WebSocket`,
+/// whose other methods so never see that.
+#[must_use]
+struct Waiting<'a, K, F> {
+    ws: Option<&'a mut WebSocket<K>>,
+    ask: F,
+}
+
+impl<K, F> Unpin for Waiting<'_, K, F> {}
+
+impl<'a, K, T, F> Future for Waiting<'a, K, F>
+where
+    K: Socket,
+    F: FnMut(&mut Endpoint<K>, &mut Context<'_>) -> Poll<T>,
+{
+    type Output = (&'a mut Endpoint<K>, T);
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let ws = this.ws.take().expect("polled once more after it was ready");
+        let answer = match &ws.shared {
+            None => (this.ask)(ws.endpoint_mut(), cx),
+            Some(shared) => shared.ask(&mut ws.endpoint, &mut this.ask, cx),
+        };
+        match answer {
+            Poll::Ready(answer) => Poll::Ready((ws.endpoint_mut(), answer)),
+            Poll::Pending => {
+                this.ws = Some(ws);
+                Poll::Pending
             }
         }
-        Poll::Ready(Ok(None))
+    }
+}
+
+impl<K, F> Drop for Waiting<'_, K, F> {
+    fn drop(&mut self) {
+        if let Some(ws) = &mut self.ws
+            && let Some(shared) = &ws.shared
+        {
+            shared.take_back(&mut ws.endpoint);
+        }
     }
 }
 
 /// As [`WebSocket::recv`].
-impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocket<S> {
+impl<K: Socket> Stream for WebSocket<K> {
     type Item = Result<Message, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.poll_recv(cx).map(Result::transpose)
+        self.ask(cx, Endpoint::poll_message).map(Result::transpose)
     }
 }
 
 /// As [`WebSocket::feed`], [`WebSocket::flush`] and [`WebSocket::close`] with code 1000.
-impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Message> for WebSocket<S> {
+impl<K: Socket> Sink<Message> for WebSocket<K> {
     type Error = Error;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let this = &mut *self;
-        this.driver.poll_room(&mut this.connection, cx)
+        self.ask(cx, Endpoint::poll_room)
     }
 
     fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
-        Ok(self.connection.sender().send(&message)?)
+        Ok(self.endpoint_mut().connection.sender().send(&message)?)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let this = &mut *self;
-        this.driver.poll_flush(&mut this.connection, cx)
+        self.ask(cx, Endpoint::poll_flush)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let this = &mut *self;
-        this.connection.close(CloseCode::NORMAL, "")?;
-        this.driver.poll_end(&mut this.connection, cx)
+        self.start_close(CloseCode::NORMAL, "")?;
+        self.ask(cx, Endpoint::poll_end)
     }
 }

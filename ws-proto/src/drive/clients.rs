@@ -1,0 +1,290 @@
+//! [`Clients`]: connections that can be counted, addressed and broadcast to from anywhere.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    future::poll_fn,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Poll, Waker},
+};
+
+use super::{
+    Socket, WebSocket,
+    shared::{Mail, Member},
+};
+use crate::{
+    close::{self, CloseCode},
+    error::SendError,
+    message::Message,
+    send::Prepared,
+};
+
+/// The connections of a server, or any other set of them, for tasks that do not own them.
+///
+/// A connection is in it from [`insert`](Self::insert) until its [`WebSocket`] is dropped. A clone is the same set.
+///
+/// ```
+/// # use ws_proto::{Prepared, drive::{Clients, Socket, WebSocket}};
+/// # fn example(mut ws: WebSocket<impl Socket + Send + 'static>) {
+/// let clients = Clients::default();
+/// let client = clients.insert(&mut ws);
+/// // In any task, while another one is in `ws.recv()`:
+/// client.send("hello").ok();
+/// let news = Prepared::new("it is noon"); // encoded once, and compressed once
+/// let reached = clients.broadcast(&news);
+/// println!("{} of {} have it", reached.sent, clients.len());
+/// # }
+/// ```
+#[derive(Clone, Default)]
+pub struct Clients {
+    registry: Arc<Registry>,
+}
+
+#[derive(Default)]
+struct Registry {
+    slow: SlowConsumer,
+    entries: Mutex<Entries>,
+}
+
+#[derive(Default)]
+struct Entries {
+    members: HashMap<u64, Arc<dyn Member>>,
+    next_id: u64,
+    /// Who waits for the end of the last one.
+    waiting: Vec<Waker>,
+}
+
+/// What a broadcast does with a client that does not read fast enough: one whose output queue is at its high-water mark
+/// ([`Config::high_water`](crate::Config::high_water)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SlowConsumer {
+    /// It misses the message.
+    #[default]
+    Skip,
+    /// It is closed with 1013 (try again later), and dropped if it has not read up to that Close frame when
+    /// [`Config::close_timeout`](crate::Config::close_timeout) has passed.
+    Disconnect,
+}
+
+/// How many clients a broadcast reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Broadcast {
+    /// Clients that were sent the message.
+    pub sent: usize,
+    /// Slow clients that missed it.
+    pub skipped: usize,
+    /// Slow clients that are being disconnected for it.
+    pub disconnected: usize,
+}
+
+impl Clients {
+    /// An empty set with this policy for slow clients.
+    pub fn new(slow: SlowConsumer) -> Self {
+        Self { registry: Arc::new(Registry { slow, entries: Mutex::default() }) }
+    }
+
+    /// Takes a connection into the set, until the `WebSocket` is dropped. It leaves the set it was in before.
+    pub fn insert<K: Socket + Send + 'static>(&self, ws: &mut WebSocket<K>) -> Client {
+        let member = ws.share();
+        let mut entries = self.registry.lock();
+        let id = entries.next_id;
+        entries.next_id += 1;
+        entries.members.insert(id, member.clone());
+        drop(entries);
+        ws.join(Membership { registry: Arc::clone(&self.registry), id });
+        Client { id, member }
+    }
+
+    /// The number of connections, those among them that are closing.
+    pub fn len(&self) -> usize {
+        self.registry.lock().members.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The clients that are there at this moment, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = Client> + use<> {
+        let entries = self.registry.lock();
+        let clients = entries.members.iter().map(|(&id, member)| Client { id, member: Arc::clone(member) });
+        clients.collect::<Vec<_>>().into_iter()
+    }
+
+    /// The client with this [`id`](Client::id), unless it has left.
+    pub fn get(&self, id: u64) -> Option<Client> {
+        let member = Arc::clone(self.registry.lock().members.get(&id)?);
+        Some(Client { id, member })
+    }
+
+    /// Sends a message to all of them, waiting for none; [`broadcast_to`](Self::broadcast_to) leaves some out.
+    pub fn broadcast(&self, message: &Prepared) -> Broadcast {
+        self.broadcast_to(self.iter(), message)
+    }
+
+    /// Sends a message to some, by the same policy.
+    ///
+    /// ```
+    /// # use ws_proto::{Prepared, drive::{Client, Clients}};
+    /// # fn example(clients: &Clients, author: &Client) {
+    /// let others = clients.iter().filter(|client| client.id() != author.id());
+    /// clients.broadcast_to(others, &Prepared::new("hello, everybody else"));
+    /// # }
+    /// ```
+    pub fn broadcast_to(&self, clients: impl IntoIterator<Item = Client>, message: &Prepared) -> Broadcast {
+        let mut reached = Broadcast::default();
+        for client in clients {
+            match (client.send_prepared(message), self.registry.slow) {
+                (Ok(()), _) => reached.sent += 1,
+                (Err(SendError::Full), SlowConsumer::Skip) => reached.skipped += 1,
+                (Err(SendError::Full), SlowConsumer::Disconnect) => {
+                    reached.disconnected += 1;
+                    let _ = client.close(CloseCode::TRY_AGAIN_LATER, "too slow");
+                }
+                // It is leaving.
+                (Err(_), _) => {}
+            }
+        }
+        reached
+    }
+
+    /// Closes all of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::close`], for a code or reason that must not be sent.
+    pub fn close(&self, code: CloseCode, reason: &str) -> Result<(), SendError> {
+        close::ClosePayload::new(code, reason)?;
+        for client in self.iter() {
+            let _ = client.close(code, reason);
+        }
+        Ok(())
+    }
+
+    /// Waits until the set is empty.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn emptied(&self) {
+        poll_fn(|cx| {
+            let mut entries = self.registry.lock();
+            if entries.members.is_empty() {
+                return Poll::Ready(());
+            }
+            if !entries.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                entries.waiting.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+impl fmt::Debug for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clients").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place in a set of clients, given up when dropped.
+pub(super) struct Membership {
+    registry: Arc<Registry>,
+    id: u64,
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        let mut entries = self.registry.lock();
+        let member = entries.members.remove(&self.id);
+        let waiting =
+            if entries.members.is_empty() { std::mem::take(&mut entries.waiting) } else { Vec::new() };
+        drop(entries);
+        drop(member);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl fmt::Debug for Membership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Membership").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// A connection, for tasks that do not own it.
+///
+/// What it sends is queued between whole messages of the owner, and written at once while the owner waits in a method
+/// of its [`WebSocket`]; else when the owner next calls one. Nothing here waits.
+#[derive(Clone)]
+pub struct Client {
+    id: u64,
+    member: Arc<dyn Member>,
+}
+
+impl Client {
+    /// A number that no other client of the same [`Clients`] has or had.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Sends a message.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Full`] while the output queue is at its high-water mark, [`SendError::Closed`] once the connection
+    /// closes.
+    pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.member.post(Mail::Message(message.into()))
+    }
+
+    /// Sends a message that was encoded beforehand.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_prepared(&self, message: &Prepared) -> Result<(), SendError> {
+        self.member.post(Mail::Prepared(message.clone()))
+    }
+
+    /// Closes: queues a Close frame behind what was sent. The owner's `recv` goes on to the end.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::CloseCode`] and [`SendError::ControlTooLong`] for a code or reason that must not be sent,
+    /// [`SendError::Closed`] if it closes already.
+    pub fn close(&self, code: CloseCode, reason: &str) -> Result<(), SendError> {
+        close::ClosePayload::new(code, reason)?;
+        self.member.post(Mail::Close(code, reason.to_owned()))
+    }
+
+    /// Ends the connection without a closing handshake: the owner's `recv` fails with
+    /// [`Error::Abnormal`](crate::Error::Abnormal).
+    pub fn terminate(&self) {
+        let _ = self.member.post(Mail::Terminate);
+    }
+
+    /// Bytes that wait to be written.
+    pub fn buffered_amount(&self) -> usize {
+        self.member.buffered_amount()
+    }
+
+    /// Whether messages may still be sent.
+    pub fn is_open(&self) -> bool {
+        self.member.is_open()
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("id", &self.id).finish_non_exhaustive()
+    }
+}

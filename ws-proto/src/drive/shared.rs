@@ -1,0 +1,260 @@
+//! [`Shared`]: where an endpoint lies while its own task waits, so that others can send through it.
+//!
+//! ```text
+//!   task of the WebSocket            Shared                    other tasks
+//!   ─────────────────────   ┌──────────────────────┐   ─────────────────────────
+//!   waits: gives it away ──►│ endpoint             │◄── send: queued and written
+//!   woken: takes it back ◄──│                      │
+//!   works: has it in hand   │ mail                 │◄── send: kept, task woken
+//!          collects mail ◄──│                      │
+//!                           └──────────────────────┘
+//! ```
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use super::{Socket, endpoint::Endpoint};
+use crate::{
+    close::CloseCode,
+    error::SendError,
+    message::Message,
+    send::{Prepared, Sender},
+};
+
+/// An endpoint that more than its own task sends through.
+pub(super) struct Shared<K> {
+    state: Mutex<State<K>>,
+    /// Whether there is mail: asked before the lock is taken.
+    mail: AtomicBool,
+}
+
+struct State<K> {
+    /// The endpoint, while its task waits.
+    endpoint: Option<Box<Endpoint<K>>>,
+    /// What others sent while it was in hand, or had no room; bounded as the queue of the endpoint.
+    mail: VecDeque<Mail>,
+    mail_len: usize,
+    high_water: usize,
+    /// What the endpoint had queued when it was last seen.
+    queued: usize,
+    is_open: bool,
+    /// Whom mail concerns.
+    task: Waker,
+}
+
+/// What others want of a connection.
+#[derive(Clone, Debug)]
+pub(super) enum Mail {
+    Message(Message),
+    Prepared(Prepared),
+    Close(CloseCode, String),
+    Terminate,
+}
+
+impl Mail {
+    fn len(&self) -> usize {
+        match self {
+            Self::Message(message) => message.len(),
+            Self::Prepared(prepared) => prepared.len(),
+            Self::Close(..) | Self::Terminate => 0,
+        }
+    }
+}
+
+impl<K> Shared<K> {
+    pub(super) fn new(sender: &Sender) -> Self {
+        let state = State {
+            endpoint: None,
+            mail: VecDeque::new(),
+            mail_len: 0,
+            high_water: sender.high_water(),
+            queued: sender.buffered_amount(),
+            is_open: sender.is_open(),
+            task: Waker::noop().clone(),
+        };
+        Self { state: Mutex::new(state), mail: AtomicBool::new(false) }
+    }
+
+    /// A panic of a waker leaves the state as it should be.
+    fn lock(&self) -> MutexGuard<'_, State<K>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the endpoint in hand, if it was given away.
+    pub(super) fn take_back(&self, hand: &mut Option<Box<Endpoint<K>>>) {
+        if hand.is_none() {
+            let mut state = self.lock();
+            *hand = state.endpoint.take();
+            state.queued = hand.as_ref().map_or(0, |endpoint| endpoint.connection.buffered_amount());
+        }
+    }
+
+    /// The endpoint is gone: there is nothing to send through any more.
+    pub(super) fn end(&self) {
+        let mut state = self.lock();
+        state.is_open = false;
+        let mail = std::mem::take(&mut state.mail);
+        drop(state);
+        drop(mail);
+    }
+}
+
+impl<K: Socket> Shared<K> {
+    /// Asks the endpoint in hand, or the one that was given away; gives it away if the answer has to be waited for.
+    pub(super) fn ask<T>(
+        &self,
+        hand: &mut Option<Box<Endpoint<K>>>,
+        mut ask: impl FnMut(&mut Endpoint<K>, &mut Context<'_>) -> Poll<T>,
+        cx: &mut Context<'_>,
+    ) -> Poll<T> {
+        self.take_back(hand);
+        let Some(endpoint) = hand else { return Poll::Pending };
+        if self.mail.load(Ordering::Acquire) {
+            self.lock().deliver(endpoint, &self.mail);
+        }
+        loop {
+            if let Poll::Ready(answer) = ask(endpoint, cx) {
+                if !endpoint.connection.sender().is_open() {
+                    self.lock().is_open = false;
+                }
+                return Poll::Ready(answer);
+            }
+            let mut state = self.lock();
+            // What came meanwhile leaves before this waits.
+            if !state.deliver(endpoint, &self.mail) {
+                state.task.clone_from(cx.waker());
+                state.is_open = endpoint.connection.sender().is_open();
+                state.endpoint = hand.take();
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// As [`ask`](Self::ask), with the endpoint kept in hand: mail is kept until it is asked again.
+    pub(super) fn ask_in_hand<T>(
+        &self,
+        endpoint: &mut Endpoint<K>,
+        ask: impl FnOnce(&mut Endpoint<K>, &mut Context<'_>) -> Poll<T>,
+        cx: &mut Context<'_>,
+    ) -> Poll<T> {
+        let mut state = self.lock();
+        state.task.clone_from(cx.waker());
+        state.deliver(endpoint, &self.mail);
+        state.is_open = endpoint.connection.sender().is_open();
+        state.queued = endpoint.connection.buffered_amount();
+        drop(state);
+        ask(endpoint, cx)
+    }
+}
+
+impl<K: Socket> State<K> {
+    /// Hands mail to the endpoint, as far as it takes it; whether it took any.
+    fn deliver(&mut self, endpoint: &mut Endpoint<K>, flag: &AtomicBool) -> bool {
+        let before = self.mail.len();
+        while let Some(mail) = self.mail.front() {
+            match endpoint.take_mail(mail) {
+                // It has its turn when there is room, or the fragmented message is complete.
+                Err(SendError::Full | SendError::InFragment) => break,
+                // Nothing can be sent any more.
+                Ok(()) | Err(_) => {
+                    self.mail_len -= mail.len();
+                    self.mail.pop_front();
+                }
+            }
+        }
+        flag.store(!self.mail.is_empty(), Ordering::Release);
+        self.mail.len() < before
+    }
+
+    /// Keeps mail for the task of the endpoint.
+    fn keep(&mut self, mail: Mail, flag: &AtomicBool) -> Result<(), SendError> {
+        let is_full = self.buffered_amount() >= self.high_water;
+        if is_full && matches!(mail, Mail::Message(_) | Mail::Prepared(_)) {
+            return Err(SendError::Full);
+        }
+        self.mail_len += mail.len();
+        self.mail.push_back(mail);
+        flag.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn buffered_amount(&self) -> usize {
+        let queued = self.endpoint.as_ref().map_or(self.queued, |e| e.connection.buffered_amount());
+        queued + self.mail_len
+    }
+}
+
+impl<K: Socket> Endpoint<K> {
+    fn take_mail(&mut self, mail: &Mail) -> Result<(), SendError> {
+        let sender = self.connection.sender();
+        match mail {
+            Mail::Message(message) => sender.send(message),
+            Mail::Prepared(prepared) => sender.send_prepared(prepared),
+            Mail::Close(code, reason) => self.connection.close(*code, reason),
+            Mail::Terminate => {
+                self.connection.terminate();
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What others see of a shared endpoint, whatever its socket.
+pub(super) trait Member: Send + Sync {
+    /// Has this done: at once if the endpoint's task waits, by that task otherwise.
+    fn post(&self, mail: Mail) -> Result<(), SendError>;
+
+    fn buffered_amount(&self) -> usize;
+
+    fn is_open(&self) -> bool;
+}
+
+impl<K: Socket + Send> Member for Shared<K> {
+    fn post(&self, mail: Mail) -> Result<(), SendError> {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if !state.is_open && !matches!(mail, Mail::Terminate) {
+            return Err(SendError::Closed);
+        }
+        // The task has to see to all but messages that left whole: deadlines begin, the socket is waited for.
+        let mut wakes = true;
+        match &mut state.endpoint {
+            Some(endpoint) if state.mail.is_empty() => match endpoint.take_mail(&mail) {
+                Err(SendError::InFragment) => state.keep(mail, &self.mail)?,
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    let written = K::outside_tasks(|cx| endpoint.poll_write(cx));
+                    wakes = written.is_pending() || !endpoint.connection.sender().is_open();
+                }
+            },
+            Some(_) | None => state.keep(mail, &self.mail)?,
+        }
+        let task = wakes.then(|| state.task.clone());
+        drop(guard);
+        if let Some(task) = task {
+            task.wake();
+        }
+        Ok(())
+    }
+
+    fn buffered_amount(&self) -> usize {
+        self.lock().buffered_amount()
+    }
+
+    fn is_open(&self) -> bool {
+        self.lock().is_open
+    }
+}
+
+impl<K> fmt::Debug for Shared<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
