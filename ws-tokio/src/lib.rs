@@ -3,10 +3,12 @@
 mod client;
 mod io;
 mod server;
+mod transport;
 
 pub use client::{client, connect, connect_with};
 pub use io::Io;
 pub use server::{Server, accept, accept_with};
+pub use transport::Transport;
 
 /// A WebSocket connection over any stream of tokio's.
 pub type WebSocket<S> = ws_proto::drive::WebSocket<Io<S>>;
