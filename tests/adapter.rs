@@ -799,21 +799,16 @@ fn failed_check_has_refused_already() {
 #[test]
 fn server_accepts_others_while_a_handshake_hangs() {
     test(async {
-        let server = Server::bind("127.0.0.1:0", ServerConfig::default()).await.unwrap();
+        let mut server = Server::bind("127.0.0.1:0", ServerConfig::default()).await.unwrap();
         let address = server.local_addr().unwrap();
-        let slow = rt::connect(address).await;
-        let hanging = rt::spawn(server.accept().await.accept());
-
+        let _slow = rt::connect(address).await;
         let serving = rt::spawn(async move {
-            let (mut ws, _request) = server.accept().await.accept().await.unwrap();
+            let (mut ws, _request) = server.accept().await.unwrap();
             echo(&mut ws).await
         });
         let (mut ws, _response) = connect(&format!("ws://{address}/")).await.unwrap();
         converse_and_close(&mut ws, &short_messages()).await;
         serving.await.unwrap();
-
-        drop(slow);
-        assert_matches!(handshake_error(hanging.await), HandshakeError::Eof);
     });
 }
 
@@ -822,9 +817,9 @@ fn server_accepts_others_while_a_handshake_hangs() {
 #[test]
 fn s4_1_connect_with_sends_the_fields_of_the_application() {
     test(async {
-        let server = Server::bind("127.0.0.1:0", ServerConfig::default()).await.unwrap();
+        let mut server = Server::bind("127.0.0.1:0", ServerConfig::default()).await.unwrap();
         let address = server.local_addr().unwrap();
-        let accepting = rt::spawn(async move { server.accept().await.accept().await });
+        let accepting = rt::spawn(async move { server.accept().await });
         let mut request = client_request(&format!("ws://{address}/chat?room=1")).unwrap();
         request.headers_mut().insert("origin", HeaderValue::from_static("https://example.com"));
         let (_ws, response) = connect_with(request, ClientConfig::default()).await.unwrap();

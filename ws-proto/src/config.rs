@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
+
 /// Limits and deadlines of an established connection, for both roles.
 ///
 /// ```
@@ -98,7 +100,7 @@ impl Default for HeadLimits {
 /// };
 /// # assert!(!config.version_8);
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
     /// Limits and deadlines once the connection is open.
     pub connection: Config,
@@ -118,6 +120,47 @@ pub struct ServerConfig {
     pub deflate: Option<crate::DeflateConfig>,
     /// Whether version 8 (the last draft before RFC 6455) is spoken beside 13. Default `false`.
     pub version_8: bool,
+    /// Header fields of each answer that accepts. Those that the handshake sets itself are left out. Default: none.
+    pub headers: HeaderMap,
+    /// Most connections at a time, those in their handshake included; more are answered with 503. Default `None`: as
+    /// many as the process may have.
+    pub max_connections: Option<usize>,
+    /// How many connections the system completes before they are accepted. Default 1024; a system has its own limit.
+    pub backlog: u32,
+    /// What a broadcast does with a client that does not read fast enough. Default [`SlowConsumer::Skip`].
+    pub slow_consumer: SlowConsumer,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            connection: Config::default(),
+            head: HeadLimits::default(),
+            path: None,
+            subprotocols: Vec::new(),
+            origins: OriginPolicy::Any,
+            #[cfg(feature = "deflate")]
+            deflate: None,
+            version_8: false,
+            headers: HeaderMap::new(),
+            max_connections: None,
+            backlog: 1024,
+            slow_consumer: SlowConsumer::Skip,
+        }
+    }
+}
+
+/// What a broadcast does with a client that does not read fast enough: one whose output queue is at its high-water mark
+/// ([`Config::high_water`](Config::high_water)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SlowConsumer {
+    /// It misses the message.
+    #[default]
+    Skip,
+    /// It is closed with 1013 (try again later), and dropped if it has not read up to that Close frame when
+    /// [`Config::close_timeout`](Config::close_timeout) has passed.
+    Disconnect,
 }
 
 /// Which pages may connect, judged by the `Origin` field that browsers send (RFC 6455 section 10.2).

@@ -25,7 +25,7 @@ mod timer;
 
 pub use bytes::Bytes;
 pub use close::{CloseCode, Closed, Initiator};
-pub use config::{ClientConfig, Config, HeadLimits, OriginPolicy, Role, ServerConfig, Version};
+pub use config::{ClientConfig, Config, HeadLimits, OriginPolicy, Role, ServerConfig, SlowConsumer, Version};
 pub use connection::{Connection, Fault};
 #[cfg(feature = "deflate")]
 pub use deflate::{DeflateConfig, DeflatePool, WindowBits};

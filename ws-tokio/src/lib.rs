@@ -3,22 +3,30 @@
 mod client;
 mod io;
 mod server;
+#[cfg(feature = "rustls")]
+mod tls;
 mod transport;
 
 pub use client::{client, connect, connect_with};
 pub use io::Io;
-pub use server::{Server, accept, accept_with};
+pub use server::{Listener, accept, accept_with};
+#[cfg(feature = "rustls")]
+pub use tokio_rustls::rustls;
 pub use transport::Transport;
 
 /// A WebSocket connection over any stream of tokio's.
 pub type WebSocket<S> = ws_proto::drive::WebSocket<Io<S>>;
+
+/// A listening WebSocket server.
+pub type Server = ws_proto::drive::Server<Listener>;
 
 /// A client's opening handshake on any stream of tokio's.
 pub type Handshake<S> = ws_proto::drive::Handshake<Io<S>>;
 pub use ws_proto::{
     Bytes, ClientConfig, CloseCode, Closed, Config, Connection, Error, Event, Fragment, HandshakeError,
     HeadLimits, Initiator, Message, OriginPolicy, Prepared, ProtocolError, SendError, Sender, ServerConfig,
-    Text, Timer, Utf8Bytes, Version,
+    SlowConsumer, Text, Timer, Utf8Bytes, Version,
+    drive::{Acceptor, Broadcast, Client, Clients, Failure, Handle, Peer},
     handshake::{AcceptError, Acceptance, check, client_request},
     http,
 };

@@ -1,14 +1,24 @@
-//! Servers: a listener of their own ([`Server`]), or a handshake on any stream ([`Handshake`]).
+//! Servers: a listener of tokio's for [`Server`](crate::Server), or a handshake on any stream ([`accept`]).
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream, ToSocketAddrs},
+    net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host},
 };
-use ws_proto::{Error, ServerConfig, http::Request};
+use ws_proto::{
+    Error, ServerConfig,
+    drive::{Bind, Listen, Peer},
+    http::Request,
+};
 
-use crate::{Handshake, WebSocket};
+use crate::{Handshake, Io, Transport, WebSocket};
 
 /// Makes a WebSocket of a stream that a client has just opened, with the default configuration.
 ///
@@ -37,81 +47,137 @@ where
     Handshake::new(stream, config).accept().await
 }
 
-/// A listening WebSocket server.
+/// What a [`Server`](crate::Server) listens to: TCP or a Unix socket, with or without TLS.
 ///
 /// ```no_run
-/// # use ws_tokio::{Error, Server, ServerConfig};
+/// # use ws_tokio::{Listener, Server, ServerConfig};
 /// # async fn example() -> std::io::Result<()> {
-/// let server = Server::bind("127.0.0.1:9001", ServerConfig::default()).await?;
-/// println!("ws://{}/", server.local_addr()?);
-/// loop {
-///     let handshake = server.accept().await;
-///     tokio::spawn(async move {
-///         let (mut ws, request) = handshake.accept().await?;
-///         ws.send(format!("you asked for {}", request.uri())).await
-///     });
-/// }
+/// let listener = tokio::net::UnixListener::bind("/run/chat.sock")?;
+/// let server = Server::new(listener, ServerConfig::default());
+/// # Ok(())
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct Server {
-    listener: TcpListener,
-    config: Arc<ServerConfig>,
+pub struct Listener {
+    kind: Kind,
+    #[cfg(feature = "rustls")]
+    tls: Option<crate::tls::Acceptor>,
 }
 
-impl Server {
+#[derive(Debug)]
+enum Kind {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(tokio::net::UnixListener),
+}
+
+impl Listener {
     /// Listens at an address; port 0 lets the system choose.
     ///
     /// # Errors
     ///
     /// What the system says against it.
-    pub async fn bind(address: impl ToSocketAddrs, config: impl Into<Arc<ServerConfig>>) -> io::Result<Self> {
-        Ok(Self::from_listener(TcpListener::bind(address).await?, config))
-    }
-
-    /// Serves a listener that exists already.
-    pub fn from_listener(listener: TcpListener, config: impl Into<Arc<ServerConfig>>) -> Self {
-        Self { listener, config: config.into() }
-    }
-
-    /// The address it listens at.
-    ///
-    /// # Errors
-    ///
-    /// What the system says.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-
-    /// The next TCP connection, with its handshake still to be done: in a task of its own, so that a slow client
-    /// holds nobody up.
-    ///
-    /// A client that is gone already, or a lack of file descriptors, is no reason to stop: this tries again, with a
-    /// pause in the latter case.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe: a connection is handed out or stays in the backlog.
-    pub async fn accept(&self) -> Handshake<TcpStream> {
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, _)) => {
-                    // Frames are gathered before they are written; waiting for more would only delay them.
-                    let _ = stream.set_nodelay(true);
-                    return Handshake::new(stream, Arc::clone(&self.config));
-                }
-                Err(error) if is_of_one_connection(&error) => {}
-                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+    pub async fn bind(address: impl ToSocketAddrs, backlog: u32) -> io::Result<Self> {
+        let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
+        for address in lookup_host(address).await? {
+            match listen(address, backlog) {
+                Ok(listener) => return Ok(listener.into()),
+                Err(error) => last = error,
             }
         }
+        Err(last)
+    }
+
+    fn of(kind: Kind) -> Self {
+        Self {
+            kind,
+            #[cfg(feature = "rustls")]
+            tls: None,
+        }
+    }
+
+    /// Speaks TLS with its clients. Where the configuration names no protocol (ALPN), `http/1.1` is the one.
+    #[cfg(feature = "rustls")]
+    pub fn with_tls(mut self, config: impl Into<Arc<crate::rustls::ServerConfig>>) -> Self {
+        self.tls = Some(crate::tls::Acceptor::new(config.into()));
+        self
     }
 }
 
-/// An error about the connection that was to be accepted, not about the listener or the process.
-fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A server that was restarted is to have its port again; elsewhere this would let others have it, too.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(backlog)
 }
 
-/// How long to wait for a file descriptor to become free.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Self {
+        Self::of(Kind::Tcp(listener))
+    }
+}
+
+#[cfg(unix)]
+impl From<tokio::net::UnixListener> for Listener {
+    fn from(listener: tokio::net::UnixListener) -> Self {
+        Self::of(Kind::Unix(listener))
+    }
+}
+
+impl<A: ToSocketAddrs + Send> Bind<A> for Listener {
+    async fn bind(address: A, backlog: u32) -> io::Result<Self> {
+        Self::bind(address, backlog).await
+    }
+}
+
+impl Listen for Listener {
+    type Socket = Io<Transport>;
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        match &self.kind {
+            Kind::Tcp(listener) => listener.local_addr(),
+            #[cfg(unix)]
+            Kind::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Transport>> {
+        Poll::Ready(Ok(match &self.kind {
+            Kind::Tcp(listener) => {
+                let (stream, _) = ready!(listener.poll_accept(cx))?;
+                // Frames are gathered before they are written; waiting for more would only delay them.
+                let _ = stream.set_nodelay(true);
+                Transport::Tcp(stream)
+            }
+            #[cfg(unix)]
+            Kind::Unix(listener) => Transport::Unix(ready!(listener.poll_accept(cx))?.0),
+        }))
+    }
+
+    fn open(
+        &self,
+        stream: Transport,
+    ) -> impl Future<Output = io::Result<(Transport, Peer)>> + Send + 'static {
+        #[cfg(feature = "rustls")]
+        let tls = self.tls.clone();
+        async move {
+            #[cfg(feature = "rustls")]
+            let stream = match tls {
+                Some(tls) => tls.accept(stream).await?,
+                None => stream,
+            };
+            let peer = Peer::new(stream.peer_addr(), stream.is_secure());
+            Ok((stream, peer))
+        }
+    }
+
+    fn sleep(duration: Duration) -> impl Future<Output = ()> + Send + 'static {
+        tokio::time::sleep(duration)
+    }
+
+    fn spawn(future: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(future);
+    }
+}

@@ -23,7 +23,7 @@ pub enum Transport {
     Unix(tokio::net::UnixStream),
     /// TLS over one of the others.
     #[cfg(feature = "rustls")]
-    Tls(Box<tokio_rustls::TlsStream<Transport>>),
+    Tls(Box<tokio_rustls::TlsStream<Self>>),
 }
 
 impl Transport {

@@ -110,12 +110,7 @@ async fn connections_of_a_server_share_its_pool() {
     let config = ServerConfig { deflate: Some(deflate), ..ServerConfig::default() };
     let server = Server::bind("127.0.0.1:0", config).await.unwrap();
     let url = format!("ws://{}/", server.local_addr().unwrap());
-    tokio::spawn(async move {
-        loop {
-            let handshake = server.accept().await;
-            tokio::spawn(async move { echo(handshake.accept().await?.0).await });
-        }
-    });
+    tokio::spawn(server.serve(|ws, _request| echo(ws)));
     let mut clients = Vec::new();
     for _ in 0..20 {
         clients.push(connect(&url).await.unwrap().0);
@@ -143,10 +138,10 @@ async fn a_client_fails_an_answer_that_demands_what_it_does_not_grant() {
 
 /// A server that echoes on one connection, and where it listens.
 async fn serve(config: ServerConfig) -> (String, JoinHandle<()>) {
-    let server = Server::bind("127.0.0.1:0", config).await.unwrap();
+    let mut server = Server::bind("127.0.0.1:0", config).await.unwrap();
     let url = format!("ws://{}/", server.local_addr().unwrap());
     let task = tokio::spawn(async move {
-        let (ws, _) = server.accept().await.accept().await.unwrap();
+        let (ws, _) = server.accept().await.unwrap();
         // A client that failed the handshake just leaves.
         _ = echo(ws).await;
     });

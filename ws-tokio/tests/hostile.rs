@@ -8,7 +8,7 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
-use ws_tokio::{Error, HandshakeError, HeadLimits, ProtocolError, Server, ServerConfig, connect};
+use ws_tokio::{Acceptor, Error, HandshakeError, HeadLimits, ProtocolError, Server, ServerConfig, connect};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -87,25 +87,28 @@ async fn two_hundred_slow_handshakes_hold_nobody_up() {
 async fn echo_server(
     config: ServerConfig,
 ) -> (String, tokio::sync::mpsc::UnboundedReceiver<Result<(), Error>>) {
-    let server = Server::bind("127.0.0.1:0", config).await.unwrap();
-    let url = format!("ws://{}/", server.local_addr().unwrap());
     let (ends, ended) = tokio::sync::mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        loop {
-            let handshake = server.accept().await;
-            let ends = ends.clone();
-            tokio::spawn(async move {
-                let end = async {
-                    let (mut ws, _) = handshake.accept().await?;
-                    while let Some(message) = ws.recv().await? {
-                        ws.send(message).await?;
-                    }
-                    Ok(())
-                };
-                let _ = ends.send(end.await);
-            });
+    let refused = ends.clone();
+    let acceptor = Acceptor::new(config).on_failure(move |failure| {
+        if let Error::Handshake(error) = failure.error {
+            let _ = refused.send(Err(error.clone().into()));
         }
+        None
     });
+    let server = Server::bind("127.0.0.1:0", acceptor).await.unwrap();
+    let url = format!("ws://{}/", server.local_addr().unwrap());
+    tokio::spawn(server.serve(move |mut ws, _request| {
+        let ends = ends.clone();
+        async move {
+            let end = async {
+                while let Some(message) = ws.recv().await? {
+                    ws.send(message).await?;
+                }
+                Ok(())
+            };
+            let _ = ends.send(end.await);
+        }
+    }));
     (url, ended)
 }
 

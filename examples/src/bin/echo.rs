@@ -3,15 +3,15 @@
 //!     cargo run --release --bin echo -- --listen 127.0.0.1:9001
 //!
 //! It shows the lent path (`recv_split`), which copies nothing out and writes all answers to one read together, and
-//! in `--mode broadcast` the owned path with `select!` and messages that are encoded once.
+//! in `--mode broadcast` the set of connected clients.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use tokio::{net::TcpStream, runtime, sync::broadcast};
+use tokio::runtime;
 use ws_examples::{Words, fail};
 use ws_tokio::{
-    CloseCode, Config, DeflateConfig, Error, Event, HeadLimits, OriginPolicy, Prepared, Server, ServerConfig,
-    WebSocket,
+    Clients, Config, DeflateConfig, Error, Event, HeadLimits, OriginPolicy, Prepared, Server, ServerConfig,
+    Transport, WebSocket,
 };
 
 const USAGE: &str = "echo [--listen ADDR] [--threads N] [--path P] [--subprotocol NAME]... [--origin O]... \
@@ -24,8 +24,8 @@ fn main() {
     let threads = words.option("--threads").unwrap_or(1);
     let mode = words.option("--mode").unwrap_or_else(|| "echo".to_owned());
     let broadcast = match mode.as_str() {
-        "echo" => None,
-        "broadcast" => Some(broadcast::Sender::new(MAX_BEHIND)),
+        "echo" => false,
+        "broadcast" => true,
         _ => fail(&format!("--mode {mode}: echo or broadcast")),
     };
     let config = config(&mut words);
@@ -81,27 +81,25 @@ fn config(words: &mut Words) -> ServerConfig {
     config
 }
 
-async fn serve(
-    listen: &str,
-    config: ServerConfig,
-    news: Option<broadcast::Sender<Prepared>>,
-) -> std::io::Result<()> {
-    let server = Arc::new(Server::bind(listen, config).await?);
+async fn serve(listen: &str, config: ServerConfig, broadcast: bool) -> std::io::Result<()> {
+    let server = Server::bind(listen, config).await?;
     println!("listening on ws://{}/", server.local_addr()?);
-    loop {
-        let handshake = server.accept().await;
-        let news = news.clone();
-        tokio::spawn(async move {
-            let (ws, _request) = handshake.accept().await?;
-            match news {
-                None => echo(ws).await,
-                Some(news) => share(ws, news).await,
+    let clients = server.handle().clients().clone();
+    server
+        .serve(move |ws, _request| {
+            let clients = broadcast.then(|| clients.clone());
+            async move {
+                match clients {
+                    None => echo(ws).await,
+                    Some(clients) => share(ws, &clients).await,
+                }
             }
-        });
-    }
+        })
+        .await;
+    Ok(())
 }
 
-async fn echo(mut ws: WebSocket<TcpStream>) -> Result<(), Error> {
+async fn echo(mut ws: WebSocket<Transport>) -> Result<(), Error> {
     while let Some((event, sender)) = ws.recv_split().await? {
         match event {
             Event::Text(text) => sender.send_text(text)?,
@@ -117,25 +115,12 @@ async fn echo(mut ws: WebSocket<TcpStream>) -> Result<(), Error> {
     Ok(())
 }
 
-async fn share(mut ws: WebSocket<TcpStream>, news: broadcast::Sender<Prepared>) -> Result<(), Error> {
-    let mut feed = news.subscribe();
-    loop {
-        tokio::select! {
-            message = ws.recv() => match message? {
-                // Nobody hears it if everybody has left.
-                Some(message) => drop(news.send(Prepared::new(message))),
-                None => return Ok(()),
-            },
-            message = feed.recv() => match message {
-                Ok(message) => ws.send_prepared(&message).await?,
-                Err(_) => return ws.close(CloseCode::TRY_AGAIN_LATER, "too slow").await,
-            },
-        }
+async fn share(mut ws: WebSocket<Transport>, clients: &Clients) -> Result<(), Error> {
+    while let Some(message) = ws.recv().await? {
+        clients.broadcast(&Prepared::new(message));
     }
+    Ok(())
 }
 
 /// From this length on a message is answered with its own memory, uncopied.
 const LONG: usize = 64 * 1024;
-
-/// How many messages a client may be behind in broadcast mode before it is sent away.
-const MAX_BEHIND: usize = 1024;

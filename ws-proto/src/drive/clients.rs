@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     close::{self, CloseCode},
+    config::SlowConsumer,
     error::SendError,
     message::Message,
     send::Prepared,
@@ -49,22 +50,11 @@ struct Registry {
 #[derive(Default)]
 struct Entries {
     members: HashMap<u64, Arc<dyn Member>>,
+    /// Places held for handshakes.
+    reserved: usize,
     next_id: u64,
     /// Who waits for the end of the last one.
     waiting: Vec<Waker>,
-}
-
-/// What a broadcast does with a client that does not read fast enough: one whose output queue is at its high-water mark
-/// ([`Config::high_water`](crate::Config::high_water)).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SlowConsumer {
-    /// It misses the message.
-    #[default]
-    Skip,
-    /// It is closed with 1013 (try again later), and dropped if it has not read up to that Close frame when
-    /// [`Config::close_timeout`](crate::Config::close_timeout) has passed.
-    Disconnect,
 }
 
 /// How many clients a broadcast reached.
@@ -87,11 +77,32 @@ impl Clients {
 
     /// Takes a connection into the set, until the `WebSocket` is dropped. It leaves the set it was in before.
     pub fn insert<K: Socket + Send + 'static>(&self, ws: &mut WebSocket<K>) -> Client {
-        let member = ws.share();
+        self.insert_into(self.reserve(usize::MAX, usize::MAX).expect("no set is so large"), ws)
+    }
+
+    /// A place for one more connection: a free one if there are fewer than `max`, none if there are `hard`.
+    pub(super) fn reserve(&self, max: usize, hard: usize) -> Option<Place> {
+        let mut entries = self.registry.lock();
+        let taken = entries.members.len() + entries.reserved;
+        if taken >= hard {
+            return None;
+        }
+        entries.reserved += 1;
+        Some(Place { registry: Arc::clone(&self.registry), is_free: taken < max })
+    }
+
+    /// As [`insert`](Self::insert), into a place that was reserved.
+    pub(super) fn insert_into<K: Socket + Send + 'static>(
+        &self,
+        place: Place,
+        ws: &mut WebSocket<K>,
+    ) -> Client {
+        let member: Arc<dyn Member> = ws.share();
+        drop(place);
         let mut entries = self.registry.lock();
         let id = entries.next_id;
         entries.next_id += 1;
-        entries.members.insert(id, member.clone());
+        entries.members.insert(id, Arc::clone(&member));
         drop(entries);
         ws.join(Membership { registry: Arc::clone(&self.registry), id });
         Client { id, member }
@@ -193,6 +204,25 @@ impl fmt::Debug for Clients {
 impl Registry {
     fn lock(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place for a connection whose handshake goes on, given up when dropped.
+pub(super) struct Place {
+    registry: Arc<Registry>,
+    is_free: bool,
+}
+
+impl Place {
+    /// Whether it is there to be taken, not only to be refused from.
+    pub(super) fn is_free(&self) -> bool {
+        self.is_free
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.registry.lock().reserved -= 1;
     }
 }
 

@@ -9,9 +9,10 @@ use std::{
 use super::Socket;
 use crate::{
     connection::{Connection, Fault},
-    error::Error,
+    error::{Error, SendError},
     handshake::{ClientHandshake, HandshakeError, ServerHandshake},
     machine::Machine,
+    send::Prepared,
     timer::Timer,
 };
 
@@ -210,6 +211,17 @@ impl<S: Socket> Driver<S> {
         Poll::Ready(Ok(()))
     }
 
+    /// Ready once the client of a request that is not answered has left.
+    pub(super) fn poll_gone(&mut self, handshake: &mut ServerHandshake, cx: &mut Context<'_>) -> Poll<Error> {
+        while !handshake.is_eof() {
+            if !handshake.wants_read() {
+                return Poll::Pending;
+            }
+            ready!(self.poll_step(handshake, cx));
+        }
+        Poll::Ready(self.handshake_error(Some(&HandshakeError::Eof)))
+    }
+
     /// Goes on until a refusal is over: written, and the client gone or out of time.
     pub fn poll_refusal(&mut self, handshake: &mut ServerHandshake, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..MAX_ROUNDS {
@@ -284,6 +296,30 @@ impl<S: Socket> Driver<S> {
             self.shut_down = true;
         }
         Poll::Ready(())
+    }
+
+    /// Sends a prepared message, past the queue if that is empty. Ready if all that was queued is written.
+    pub(super) fn poll_send_prepared(
+        &mut self,
+        connection: &mut Connection,
+        prepared: &Prepared,
+        cx: &mut Context<'_>,
+    ) -> Result<Poll<()>, SendError> {
+        match connection.sender().unqueued(prepared)? {
+            Some(frame) => {
+                // A failure comes again with the next write.
+                let taken = match self.socket.poll_write(cx, &[IoSlice::new(frame)]) {
+                    Poll::Ready(Ok(taken)) => taken,
+                    Poll::Ready(Err(_)) | Poll::Pending => 0,
+                };
+                self.unflushed |= taken > 0;
+                if taken < frame.len() {
+                    connection.sender().queue_rest(frame, taken);
+                }
+            }
+            None => connection.sender().send_prepared(prepared)?,
+        }
+        Ok(self.poll_write(connection, cx))
     }
 
     /// Reads once, or minds the clock and waits. Ready if there may be something new to find.

@@ -41,11 +41,6 @@ impl<K: Socket> Endpoint<K> {
         self.driver.poll_room(&mut self.connection, cx)
     }
 
-    /// Writes what the socket takes without waiting; ready if that was all.
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.driver.poll_write(&mut self.connection, cx)
-    }
-
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.driver.poll_flush(&mut self.connection, cx)
     }

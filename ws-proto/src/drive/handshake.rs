@@ -1,6 +1,6 @@
 //! Opening handshakes over a socket: a server's, to be answered ([`Handshake`]), and a client's ([`client`]).
 
-use std::{future::poll_fn, sync::Arc};
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -9,7 +9,7 @@ use super::{Driver, Socket, WebSocket};
 use crate::{
     config::{ClientConfig, ServerConfig},
     error::Error,
-    handshake::{Acceptance, ClientHandshake, ServerHandshake},
+    handshake::{Acceptance, ClientHandshake, HandshakeError, ServerHandshake},
 };
 
 /// A client's opening handshake, to be looked at and answered.
@@ -119,14 +119,52 @@ impl<K: Socket> Handshake<K> {
     pub async fn refuse(mut self, response: Response<impl Into<Bytes>>) {
         // A client that does not wait for the answer to its whole request is none to be answered.
         if self.request().await.is_ok() {
-            self.handshake.refuse(response.map(Into::into));
-            self.refused().await;
+            self.answer(response.map(Into::into)).await;
         }
     }
 
     /// The stream.
     pub fn get_ref(&self) -> &K::Stream {
         self.driver.socket().stream()
+    }
+
+    /// The request, if it is there and not answered.
+    pub(super) fn received_mut(&mut self) -> Option<&mut Request<()>> {
+        self.handshake.request_mut()
+    }
+
+    /// Judges the request that is there.
+    pub(super) fn judge(&self) -> Result<Acceptance, HandshakeError> {
+        self.handshake.check()
+    }
+
+    /// Waits for the application's answer to the request, but not longer than the client does.
+    pub(super) async fn meanwhile<T>(&mut self, answer: impl Future<Output = T>) -> Result<T, Error> {
+        let limit = self.handshake.config().head.timeout;
+        let deadline = limit.map(|limit| self.driver.socket().now() + limit);
+        let mut answer = pin!(answer);
+        poll_fn(|cx| {
+            if let Poll::Ready(error) = self.driver.poll_gone(&mut self.handshake, cx) {
+                return Poll::Ready(Err(error));
+            }
+            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+                return Poll::Ready(Ok(answer));
+            }
+            let socket = self.driver.socket_mut();
+            match deadline {
+                Some(at) if at <= socket.now() || socket.poll_sleep(cx, at).is_ready() => {
+                    Poll::Ready(Err(HandshakeError::Unavailable.into()))
+                }
+                _ => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// Answers with this response, whether or not the request is there.
+    pub(super) async fn answer(&mut self, response: Response<Bytes>) {
+        self.handshake.refuse(response);
+        self.refused().await;
     }
 
     async fn refused(&mut self) {

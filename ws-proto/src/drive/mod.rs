@@ -1,13 +1,17 @@
 //! Machines driven over asynchronous sockets, the same for every runtime.
 //!
 //! An adapter brings its runtime's streams and timer as a [`Socket`]; all else is here: the loop ([`Driver`]), the
-//! connection that an application holds ([`WebSocket`]), and the handshakes before it ([`Handshake`], [`client`]).
+//! connection that an application holds ([`WebSocket`]) or reaches from elsewhere ([`Clients`]), the handshakes before
+//! it ([`Handshake`], [`client`]), and a server ([`Acceptor`], [`Server`]).
 
+mod acceptor;
 mod clients;
 mod driver;
 mod endpoint;
 mod handshake;
+mod server;
 mod shared;
+mod tasks;
 mod websocket;
 
 use std::{
@@ -16,9 +20,11 @@ use std::{
     time::Instant,
 };
 
-pub use clients::{Broadcast, Client, Clients, SlowConsumer};
+pub use acceptor::{Acceptor, Failure, Peer};
+pub use clients::{Broadcast, Client, Clients};
 pub use driver::Driver;
 pub use handshake::{Handshake, client};
+pub use server::{Bind, Handle, Listen, Server};
 pub use websocket::WebSocket;
 
 /// What a runtime gives: a socket, a clock and a timer. The methods follow the rules of `std::task`: one that is
@@ -62,7 +68,7 @@ pub trait Socket {
 
     /// Asks something that is not to wait, outside the task that the socket belongs to: what is pending arranges
     /// nothing. A runtime that limits how much one task may do has to lift that here.
-    fn outside_tasks<T>(mut ask: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+    fn outside_tasks<T>(ask: impl FnOnce(&mut Context<'_>) -> T) -> T {
         ask(&mut Context::from_waker(Waker::noop()))
     }
 }

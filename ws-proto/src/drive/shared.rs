@@ -192,6 +192,18 @@ impl<K: Socket> State<K> {
 }
 
 impl<K: Socket> Endpoint<K> {
+    /// Does what mail asks for, and writes what the socket takes; ready if that was all.
+    fn send_now(&mut self, mail: &Mail) -> Result<Poll<()>, SendError> {
+        let written = if let Mail::Prepared(prepared) = mail {
+            K::outside_tasks(|cx| self.driver.poll_send_prepared(&mut self.connection, prepared, cx))?
+        } else {
+            self.take_mail(mail)?;
+            K::outside_tasks(|cx| self.driver.poll_write(&mut self.connection, cx))
+        };
+        self.connection.sender().handle_wait();
+        Ok(written)
+    }
+
     fn take_mail(&mut self, mail: &Mail) -> Result<(), SendError> {
         let sender = self.connection.sender();
         match mail {
@@ -226,13 +238,9 @@ impl<K: Socket + Send> Member for Shared<K> {
         // The task has to see to all but messages that left whole: deadlines begin, the socket is waited for.
         let mut wakes = true;
         match &mut state.endpoint {
-            Some(endpoint) if state.mail.is_empty() => match endpoint.take_mail(&mail) {
+            Some(endpoint) if state.mail.is_empty() => match endpoint.send_now(&mail) {
                 Err(SendError::InFragment) => state.keep(mail, &self.mail)?,
-                Err(error) => return Err(error),
-                Ok(()) => {
-                    let written = K::outside_tasks(|cx| endpoint.poll_write(cx));
-                    wakes = written.is_pending() || !endpoint.connection.sender().is_open();
-                }
+                written => wakes = written?.is_pending() || !endpoint.connection.sender().is_open(),
             },
             Some(_) | None => state.keep(mail, &self.mail)?,
         }

@@ -50,6 +50,8 @@ pub enum HandshakeError {
     ExtensionList,
     /// The origin is not let in: 403.
     Origin,
+    /// The server has no place for another connection, is shutting down, or did not come to an answer: 503.
+    Unavailable,
     /// The application refused, with this status.
     Refused(StatusCode),
 
@@ -93,6 +95,7 @@ impl HandshakeError {
             Self::NotUpgrade | Self::Version { .. } => Some(StatusCode::UPGRADE_REQUIRED),
             Self::Path => Some(StatusCode::NOT_FOUND),
             Self::Origin => Some(StatusCode::FORBIDDEN),
+            Self::Unavailable => Some(StatusCode::SERVICE_UNAVAILABLE),
             Self::Refused(status) => Some(*status),
             Self::Eof
             | Self::Status(_)
@@ -148,6 +151,7 @@ impl fmt::Display for HandshakeError {
             Self::SubprotocolList => f.write_str("Sec-WebSocket-Protocol is invalid"),
             Self::ExtensionList => f.write_str("Sec-WebSocket-Extensions is invalid"),
             Self::Origin => f.write_str("the origin is not allowed"),
+            Self::Unavailable => f.write_str("the server cannot take this connection at present"),
             Self::Refused(status) => write!(f, "refused with {status}"),
             Self::Status(response) => write!(f, "the server answered {}", response.status()),
             Self::UpgradeField => f.write_str("Upgrade of the answer is not websocket"),

@@ -14,6 +14,7 @@ mod server;
 
 pub use client::{ClientHandshake, client_request};
 pub use error::HandshakeError;
+pub(crate) use server::asks_for_websocket;
 pub use server::{AcceptError, Acceptance, ServerHandshake, check};
 
 use base64::{Engine, engine::general_purpose::STANDARD};

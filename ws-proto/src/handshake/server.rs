@@ -59,9 +59,7 @@ pub fn check<B>(request: &Request<B>, config: &ServerConfig) -> Result<Acceptanc
     if request.version() != Version::HTTP_11 {
         return Err(HandshakeError::HttpVersion);
     }
-    if !list::contains_token(headers, &header::CONNECTION, "upgrade")
-        || !list::contains_token(headers, &header::UPGRADE, "websocket")
-    {
+    if !asks_for_websocket(request) {
         return Err(HandshakeError::NotUpgrade);
     }
     let key = only(headers, &header::SEC_WEBSOCKET_KEY).ok_or(HandshakeError::Key)?;
@@ -94,8 +92,19 @@ pub fn check<B>(request: &Request<B>, config: &ServerConfig) -> Result<Acceptanc
         offered,
         subprotocol,
         extensions: extensions::accept(&offers, config),
-        headers: HeaderMap::new(),
+        headers: config.headers.iter().filter(|(name, _)| !is_reserved(name)).map(owned).collect(),
     })
+}
+
+fn owned((name, value): (&HeaderName, &HeaderValue)) -> (HeaderName, HeaderValue) {
+    (name.clone(), value.clone())
+}
+
+/// Whether a request asks for a WebSocket at all (RFC 6455 section 4.2.1, numbers 3 and 4).
+pub(crate) fn asks_for_websocket<B>(request: &Request<B>) -> bool {
+    let headers = request.headers();
+    list::contains_token(headers, &header::CONNECTION, "upgrade")
+        && list::contains_token(headers, &header::UPGRADE, "websocket")
 }
 
 /// The value of a field that appears once.
@@ -354,6 +363,22 @@ impl ServerHandshake {
         }
     }
 
+    pub(crate) fn request_mut(&mut self) -> Option<&mut Request<()>> {
+        match &mut self.state {
+            State::Received(request) => Some(request),
+            State::Reading | State::Refusing(_) | State::Ended(_) => None,
+        }
+    }
+
+    pub(crate) fn config(&self) -> &ServerConfig {
+        &self.config
+    }
+
+    /// Whether the client has closed its half.
+    pub(crate) fn is_eof(&self) -> bool {
+        self.eof
+    }
+
     /// Judges the request: see [`check`].
     ///
     /// # Errors
@@ -506,7 +531,12 @@ impl Machine for ServerHandshake {
     }
 
     fn wants_read(&self) -> bool {
-        !self.eof && matches!(self.state, State::Reading | State::Refusing(_))
+        match self.state {
+            State::Reading | State::Refusing(_) => !self.eof,
+            // Frames may come before the answer, a few.
+            State::Received(_) => !self.eof && self.head.rest().len() < self.config.head.max_len,
+            State::Ended(_) => false,
+        }
     }
 
     fn wants_shutdown(&self) -> bool {

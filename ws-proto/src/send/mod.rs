@@ -9,6 +9,7 @@ use chacha20::{
     ChaCha12Rng,
     rand_core::{Rng, SeedableRng},
 };
+use prepared::Frame;
 pub use prepared::Prepared;
 use queue::Queue;
 
@@ -207,15 +208,7 @@ impl Sender {
     /// As [`send_text`](Self::send_text).
     pub fn send_prepared(&mut self, prepared: &Prepared) -> Result<(), SendError> {
         self.check_message()?;
-        let mut frame = prepared.plain();
-        if self.compresses(frame.payload.len())
-            && let Some(deflater) = &mut self.deflater
-            && let Some(compressed) = prepared.compressed(deflater)
-        {
-            // It stands alone, so what follows must not refer to what was before it.
-            deflater.reset();
-            frame = compressed;
-        }
+        let frame = self.choose(prepared);
         if self.shares(frame.payload.len()) {
             self.queue.push_shared(frame.first, frame.payload.clone());
         } else if self.keys.is_none() {
@@ -224,6 +217,34 @@ impl Sender {
             self.push(frame.first, &frame.payload);
         }
         Ok(())
+    }
+
+    /// The form of a prepared message that this connection sends.
+    fn choose<'a>(&mut self, prepared: &'a Prepared) -> &'a Frame {
+        let plain = prepared.plain();
+        if self.compresses(plain.payload.len())
+            && let Some(deflater) = &mut self.deflater
+            && let Some(compressed) = prepared.compressed(deflater)
+        {
+            // It stands alone, so what follows must not refer to what was before it.
+            deflater.reset();
+            return compressed;
+        }
+        plain
+    }
+
+    /// The bytes of a prepared message, if they may leave as they are and now, past the queue. What the socket does not
+    /// take of them is to be queued by [`queue_rest`](Self::queue_rest).
+    pub(crate) fn unqueued<'a>(&mut self, prepared: &'a Prepared) -> Result<Option<&'a [u8]>, SendError> {
+        self.check_message()?;
+        let may = self.keys.is_none() && self.queue.is_empty() && self.pong.is_none();
+        Ok(may.then(|| &*self.choose(prepared).bytes))
+    }
+
+    /// Queues a frame of which the socket took the first `taken` bytes.
+    pub(crate) fn queue_rest(&mut self, frame: &[u8], taken: usize) {
+        self.queue.push_encoded(frame);
+        self.queue.consume(taken);
     }
 
     /// Queues one frame of a message that is sent in fragments (section 5.4), copied; `last` ends the message.
