@@ -127,8 +127,7 @@ impl Clients {
 
     /// The client with this [`id`](Client::id), unless it has left.
     pub fn get(&self, id: u64) -> Option<Client> {
-        let member = Arc::clone(self.registry.lock().members.get(&id)?);
-        Some(Client { id, member })
+        self.registry.get(id)
     }
 
     /// Sends a message to all of them, waiting for none; [`broadcast_to`](Self::broadcast_to) leaves some out.
@@ -205,6 +204,11 @@ impl Registry {
     fn lock(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn get(&self, id: u64) -> Option<Client> {
+        let member = Arc::clone(self.lock().members.get(&id)?);
+        Some(Client { id, member })
+    }
 }
 
 /// A place for a connection whose handshake goes on, given up when dropped.
@@ -230,6 +234,12 @@ impl Drop for Place {
 pub(super) struct Membership {
     registry: Arc<Registry>,
     id: u64,
+}
+
+impl Membership {
+    pub(super) fn client(&self) -> Option<Client> {
+        self.registry.get(self.id)
+    }
 }
 
 impl Drop for Membership {

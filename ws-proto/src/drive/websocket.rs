@@ -9,7 +9,12 @@ use std::{
 use futures_core::Stream;
 use futures_sink::Sink;
 
-use super::{Driver, Socket, clients::Membership, endpoint::Endpoint, shared::Shared};
+use super::{
+    Driver, Socket,
+    clients::{Client, Membership},
+    endpoint::Endpoint,
+    shared::Shared,
+};
 use crate::{
     close::{CloseCode, Closed},
     connection::{Connection, Fault},
@@ -96,8 +101,11 @@ impl<K: Socket> WebSocket<K> {
     /// Safe.
     #[inline]
     pub async fn recv_ref(&mut self) -> Result<Option<Event<'_>>, Error> {
-        let (endpoint, more) = self.wait(Endpoint::poll_event).await;
-        Ok(if more? { endpoint.connection.event() } else { None })
+        // What has arrived already needs no waiting, nor its preparations.
+        if !self.endpoint_mut().connection.advance() && !self.wait(Endpoint::poll_event).await.1? {
+            return Ok(None);
+        }
+        Ok(self.endpoint().connection.event())
     }
 
     /// The next event, lent, and the sender beside it to answer through, without copying the payload out first.
@@ -129,10 +137,13 @@ impl<K: Socket> WebSocket<K> {
     /// Safe.
     #[inline]
     pub async fn recv_split(&mut self) -> Result<Option<(Event<'_>, &mut Sender)>, Error> {
-        let (endpoint, more) = self.wait(Endpoint::poll_event_with_room).await;
-        let (event, sender) = endpoint.connection.split_mut();
-        let more = more?;
-        Ok(event.filter(|_| more).map(|event| (event, sender)))
+        let connection = &mut self.endpoint_mut().connection;
+        let has_event = !connection.sender().is_full() && connection.advance();
+        if !has_event && !self.wait(Endpoint::poll_event_with_room).await.1? {
+            return Ok(None);
+        }
+        let (event, sender) = self.endpoint_mut().connection.split_mut();
+        Ok(event.map(|event| (event, sender)))
     }
 
     /// The message that the last [`recv_ref`](Self::recv_ref) or [`recv_split`](Self::recv_split) lent, as its own:
@@ -286,6 +297,11 @@ impl<K: Socket> WebSocket<K> {
     /// As [`start_close`](Self::start_close), with a Close frame that carries no code; the peer sees 1005.
     pub fn start_close_without_code(&mut self) {
         self.endpoint_mut().connection.close_without_code();
+    }
+
+    /// The handle to this in the set of [`Clients`](super::Clients) that it is in.
+    pub fn client(&self) -> Option<Client> {
+        self.membership.as_ref()?.client()
     }
 
     /// Drops the connection without a Close frame; the peer sees 1006.
