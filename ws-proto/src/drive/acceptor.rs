@@ -200,13 +200,14 @@ impl Acceptor {
             return self.refuse(&mut handshake, HandshakeError::Unavailable, &peer).await;
         }
         let acceptance = self.judge(&mut handshake, &peer).await?;
-        let (mut ws, request) = match handshake.accept_with(acceptance).await {
-            Ok(opened) => opened,
-            Err(error) => return self.fail(error, &peer),
-        };
+        let (mut ws, request) = handshake.open(acceptance);
+        // Whoever has the answer is among the clients.
         let client = self.clients.insert_into(place, &mut ws);
         if let Some((code, reason)) = self.closing.get() {
             let _ = client.close(*code, reason);
+        }
+        if let Err(error) = ws.flush().await {
+            return self.fail(error, &peer);
         }
         Ok((ws, request))
     }

@@ -103,9 +103,7 @@ impl<K: Socket> Handshake<K> {
     /// Dropping the future drops the stream.
     pub async fn accept_with(mut self, acceptance: Acceptance) -> Result<(WebSocket<K>, Request<()>), Error> {
         self.request().await?;
-        let now = self.driver.socket().now();
-        let (connection, request) = self.handshake.accept(acceptance, now);
-        let mut websocket = WebSocket::new(connection, self.driver);
+        let (mut websocket, request) = self.open(acceptance);
         websocket.flush().await?;
         Ok((websocket, request))
     }
@@ -126,6 +124,13 @@ impl<K: Socket> Handshake<K> {
     /// The stream.
     pub fn get_ref(&self) -> &K::Stream {
         self.driver.socket().stream()
+    }
+
+    /// Accepts the request that is there; the answer is the first that the connection writes.
+    pub(super) fn open(self, acceptance: Acceptance) -> (WebSocket<K>, Request<()>) {
+        let now = self.driver.socket().now();
+        let (connection, request) = self.handshake.accept(acceptance, now);
+        (WebSocket::new(connection, self.driver), request)
     }
 
     /// The request, if it is there and not answered.
