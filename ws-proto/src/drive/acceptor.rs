@@ -13,7 +13,7 @@ use bytes::Bytes;
 use core::net::SocketAddr;
 use http::{Request, Response};
 
-use super::{Clients, Handshake, Socket, WebSocket, clients::Place};
+use super::{Clients, Handshake, Socket, WebSocket, clients::Place, trace};
 use crate::{
     close::CloseCode,
     config::ServerConfig,
@@ -320,6 +320,7 @@ impl Acceptor {
 
     /// Tells that a stream could not be accepted at all.
     pub(super) fn fail_io(&self, error: io::Error) {
+        trace::accept_failed(&error);
         self.report(&error.into(), None, &Peer::default());
     }
 

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, Wake, Waker, ready},
 };
 
-use super::Socket;
+use super::{Socket, trace};
 use crate::{
     connection::{Connection, Fault},
     error::{Error, SendError},
@@ -226,6 +226,7 @@ impl<S: Socket> Driver<S> {
     pub fn poll_refusal(&mut self, handshake: &mut ServerHandshake, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..MAX_ROUNDS {
             if handshake.is_ended() {
+                trace::refused(handshake.error());
                 return Poll::Ready(());
             }
             ready!(self.poll_step(handshake, cx));
@@ -375,22 +376,26 @@ impl<S: Socket> Driver<S> {
     #[cold]
     fn end(&mut self, connection: &mut Connection, cx: &mut Context<'_>) -> Result<(), Error> {
         let _ = self.poll_write(connection, cx);
-        match connection.fault() {
-            Some(fault) if !std::mem::replace(&mut self.reported, true) => Err(match &self.error {
-                Some(error) if fault == Fault::Abnormal => copy(error).into(),
-                _ => fault.into(),
-            }),
-            _ => Ok(()),
+        if std::mem::replace(&mut self.reported, true) {
+            return Ok(());
         }
+        let error = connection.fault().map(|fault| match &self.error {
+            Some(error) if fault == Fault::Abnormal => copy(error).into(),
+            _ => fault.into(),
+        });
+        trace::closed(connection, error.as_ref());
+        error.map_or(Ok(()), Err)
     }
 
     #[cold]
     fn handshake_error(&mut self, error: Option<&HandshakeError>) -> Error {
-        match (self.error.take(), error) {
+        let error = match (self.error.take(), error) {
             (Some(error), None | Some(HandshakeError::Eof)) => error.into(),
             (_, Some(error)) => error.clone().into(),
             (None, None) => HandshakeError::Eof.into(),
-        }
+        };
+        trace::handshake_failed(&error);
+        error
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll, ready};
 
-use super::{Driver, Socket};
+use super::{Driver, Socket, trace};
 use crate::{connection::Connection, error::Error, message::Message};
 
 /// One side of an open connection: the machine and its driver.
@@ -15,6 +15,7 @@ pub(super) struct Endpoint<K> {
 impl<K: Socket> Endpoint<K> {
     pub(super) fn new(mut connection: Connection, driver: Driver<K>) -> Self {
         connection.set_vectored(driver.socket().is_vectored());
+        trace::opened(&connection);
         Self { connection, driver }
     }
 

@@ -12,6 +12,7 @@ mod handshake;
 mod server;
 mod shared;
 mod tasks;
+mod trace;
 mod websocket;
 
 use std::{
