@@ -313,6 +313,9 @@ impl<S: Socket> Driver<S> {
                     Poll::Ready(Ok(taken)) => taken,
                     Poll::Ready(Err(_)) | Poll::Pending => 0,
                 };
+                if taken == frame.len() && matches!(self.socket.poll_flush(cx), Poll::Ready(Ok(()))) {
+                    return Ok(Poll::Ready(()));
+                }
                 self.unflushed |= taken > 0;
                 if taken < frame.len() {
                     connection.sender().queue_rest(frame, taken);
@@ -320,7 +323,18 @@ impl<S: Socket> Driver<S> {
             }
             None => connection.sender().send_prepared(prepared)?,
         }
-        Ok(self.poll_write(connection, cx))
+        Ok(self.poll_write_and_rest(connection, cx))
+    }
+
+    /// Writes on behalf of a task that waits: ready if all that was queued is written.
+    pub(super) fn poll_write_and_rest(
+        &mut self,
+        connection: &mut Connection,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let written = self.poll_write(connection, cx);
+        connection.sender().handle_wait();
+        written
     }
 
     /// Reads once, or minds the clock and waits. Ready if there may be something new to find.

@@ -194,14 +194,11 @@ impl<K: Socket> State<K> {
 impl<K: Socket> Endpoint<K> {
     /// Does what mail asks for, and writes what the socket takes; ready if that was all.
     fn send_now(&mut self, mail: &Mail) -> Result<Poll<()>, SendError> {
-        let written = if let Mail::Prepared(prepared) = mail {
-            K::outside_tasks(|cx| self.driver.poll_send_prepared(&mut self.connection, prepared, cx))?
-        } else {
-            self.take_mail(mail)?;
-            K::outside_tasks(|cx| self.driver.poll_write(&mut self.connection, cx))
-        };
-        self.connection.sender().handle_wait();
-        Ok(written)
+        if let Mail::Prepared(prepared) = mail {
+            return K::outside_tasks(|cx| self.driver.poll_send_prepared(&mut self.connection, prepared, cx));
+        }
+        self.take_mail(mail)?;
+        Ok(K::outside_tasks(|cx| self.driver.poll_write_and_rest(&mut self.connection, cx)))
     }
 
     fn take_mail(&mut self, mail: &Mail) -> Result<(), SendError> {
