@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use crate::handshake::Proxy;
+
 /// Limits and deadlines of an established connection, for both roles.
 ///
 /// ```
@@ -186,7 +188,8 @@ pub enum OriginPolicy {
 pub struct ClientConfig {
     /// Limits and deadlines once the connection is open.
     pub connection: Config,
-    /// Limits of the response head; its [`timeout`](HeadLimits::timeout) runs until the handshake is over.
+    /// Limits of the response head; its [`timeout`](HeadLimits::timeout) runs until the handshake is over, from before
+    /// the name is resolved, over all redirects.
     pub head: HeadLimits,
     /// How much of a refusal's body is kept for the error, in bytes. Default 64 KiB.
     pub max_body: usize,
@@ -197,6 +200,11 @@ pub struct ClientConfig {
     pub deflate: Option<crate::DeflateConfig>,
     /// The protocol version to ask for. Default [`Version::V13`].
     pub version: Version,
+    /// How many redirects are followed, one after the other. Default 0: a redirect is a refusal like any other, because
+    /// whoever redirects chooses where the client connects to, machines and sockets that only it can reach among them.
+    pub redirects: usize,
+    /// The proxy to connect through, for all but sockets of the file system. Default `None`. No environment is read.
+    pub proxy: Option<Proxy>,
 }
 
 impl Default for ClientConfig {
@@ -209,6 +217,8 @@ impl Default for ClientConfig {
             #[cfg(feature = "deflate")]
             deflate: Some(crate::DeflateConfig::default()),
             version: Version::V13,
+            redirects: 0,
+            proxy: None,
         }
     }
 }

@@ -157,6 +157,17 @@ pub enum Error {
     Io(io::Error),
 }
 
+impl Error {
+    /// Whether connecting again would change nothing, as [`HandshakeError::is_permanent`] says. No other error is
+    /// permanent: networks, names and certificates change.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Handshake(error) => error.is_permanent(),
+            Self::Protocol(_) | Self::Send(_) | Self::Timeout(_) | Self::Abnormal | Self::Io(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod backoff;
 mod buffer;
 mod close;
 mod closing;
@@ -23,6 +24,7 @@ mod recv;
 mod send;
 mod timer;
 
+pub use backoff::Backoff;
 pub use bytes::Bytes;
 pub use close::{CloseCode, Closed, Initiator};
 pub use config::{ClientConfig, Config, HeadLimits, OriginPolicy, Role, ServerConfig, SlowConsumer, Version};

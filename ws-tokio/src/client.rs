@@ -1,19 +1,35 @@
-//! Clients: over TCP of their own ([`connect`]), or over any stream ([`client`]).
+//! Clients: over connections of their own ([`connect`], [`Connector`], [`Reconnect`]), or over any stream ([`client`]).
 
-use std::io;
+use std::{future::Future, io, path::Path, time::Instant};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    time::timeout,
 };
 use ws_proto::{
-    ClientConfig, Error, HandshakeError, drive,
-    handshake::client_request,
+    ClientConfig, Error,
+    drive::{self, Connect},
     http::{Request, Response},
 };
 
-use crate::WebSocket;
+use crate::{Io, Transport, WebSocket};
+
+/// Connects to servers: over TCP or a Unix socket, through a proxy, by TLS, along redirects.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), ws_tokio::Error> {
+/// use ws_tokio::Connector;
+///
+/// let connector = Connector::default().origin("https://example.com").subprotocol("chat").redirects(5);
+/// let (mut ws, _response) = connector.connect("ws://example.com/chat").await?;
+/// ws.send("hello").await?;
+/// # Ok(())
+/// # }
+/// ```
+pub type Connector = drive::Connector<Tokio>;
+
+/// Connections to one server, one after the other, for a client that must stay up.
+pub type Reconnect = drive::Reconnect<Tokio>;
 
 /// Connects to the WebSocket at a URL, with the default configuration.
 ///
@@ -27,12 +43,12 @@ use crate::WebSocket;
 ///
 /// # Errors, cancel safety
 ///
-/// As [`connect_with`].
-pub async fn connect(url: &str) -> Result<(WebSocket<TcpStream>, Response<()>), Error> {
-    connect_with(client_request(url)?, ClientConfig::default()).await
+/// As [`Connector::connect`].
+pub async fn connect(url: &str) -> Result<(WebSocket<Transport>, Response<()>), Error> {
+    Connector::default().connect(url).await
 }
 
-/// Connects with a request of one's own, for instance with more header fields.
+/// Connects with a request and a configuration of one's own.
 ///
 /// ```no_run
 /// use ws_tokio::{ClientConfig, client_request, connect_with, http::HeaderValue};
@@ -47,43 +63,21 @@ pub async fn connect(url: &str) -> Result<(WebSocket<TcpStream>, Response<()>), 
 /// # }
 /// ```
 ///
-/// # Errors
+/// # Errors, cancel safety
 ///
-/// [`Error::Handshake`] if the URL or the request cannot be, the server refused or answered wrongly, or the time of
-/// [`HeadLimits::timeout`](crate::HeadLimits::timeout) passed, for which connecting counts, too. [`Error::Io`] if
-/// TCP failed.
-///
-/// # Cancel safety
-///
-/// Dropping the future drops the stream.
+/// As [`Connector::connect`].
 pub async fn connect_with(
     request: Request<()>,
     config: ClientConfig,
-) -> Result<(WebSocket<TcpStream>, Response<()>), Error> {
-    // What asks for encryption must not leave without it.
-    if !matches!(request.uri().scheme_str(), Some("ws" | "http")) {
-        return Err(
-            HandshakeError::Url("only ws is connected to; for wss bring a TLS stream to `client`").into()
-        );
-    }
-    let host = request.uri().host().unwrap_or_default();
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let connecting = TcpStream::connect((host, request.uri().port_u16().unwrap_or(80)));
-    let stream = match config.head.timeout {
-        // The handshake's own deadline began before.
-        Some(limit) => timeout(limit, connecting).await.map_err(|_| HandshakeError::Timeout)??,
-        None => connecting.await?,
-    };
-    // Frames are gathered before they are written; waiting for more would only delay them.
-    let _ = stream.set_nodelay(true);
-    client(stream, &request, &config).await
+) -> Result<(WebSocket<Transport>, Response<()>), Error> {
+    Connector::new(config).connect_request(request).await
 }
 
 /// Makes a WebSocket of a stream to a server: of TLS, of a proxy, of anything.
 ///
 /// # Errors, cancel safety
 ///
-/// As [`connect_with`].
+/// As [`ws_proto::drive::client`].
 pub async fn client<S>(
     stream: S,
     request: &Request<()>,
@@ -95,9 +89,80 @@ where
     drive::client(stream, request, config, seed()?).await
 }
 
-/// Randomness of the system, for masking keys and the handshake's key.
-fn seed() -> io::Result<[u8; 32]> {
+/// Randomness of the system, for [`Connection::client`](crate::Connection::client).
+///
+/// # Errors
+///
+/// If it has none.
+pub fn seed() -> io::Result<[u8; 32]> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
     Ok(seed)
+}
+
+/// tokio as the runtime of [`Connector`] and [`Reconnect`].
+#[derive(Debug)]
+pub enum Tokio {}
+
+/// How a client does TLS: a configuration of rustls.
+#[cfg(feature = "rustls")]
+pub type Tls = std::sync::Arc<crate::rustls::ClientConfig>;
+
+/// How a client does TLS: not at all, without the feature `rustls`.
+#[cfg(not(feature = "rustls"))]
+#[derive(Clone, Debug)]
+pub enum Tls {}
+
+impl Connect for Tokio {
+    type Socket = Io<Transport>;
+    type Tls = Tls;
+
+    async fn tcp(host: &str, port: u16) -> io::Result<Transport> {
+        let stream = TcpStream::connect((host, port)).await?;
+        // Frames are gathered before they are written; waiting for more would only delay them.
+        let _ = stream.set_nodelay(true);
+        Ok(stream.into())
+    }
+
+    #[cfg(unix)]
+    async fn unix(path: &Path) -> io::Result<Transport> {
+        Ok(tokio::net::UnixStream::connect(path).await?.into())
+    }
+
+    #[cfg(not(unix))]
+    async fn unix(_path: &Path) -> io::Result<Transport> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    #[cfg(feature = "rustls")]
+    async fn tls(stream: Transport, host: &str, tls: &Tls) -> io::Result<Transport> {
+        crate::tls::connect(stream, host, tls).await
+    }
+
+    #[cfg(not(feature = "rustls"))]
+    async fn tls(_stream: Transport, _host: &str, tls: &Tls) -> io::Result<Transport> {
+        match *tls {}
+    }
+
+    #[cfg(feature = "rustls")]
+    fn default_tls() -> Result<Tls, Error> {
+        crate::tls::default_client()
+    }
+
+    #[cfg(not(feature = "rustls"))]
+    fn default_tls() -> Result<Tls, Error> {
+        Err(ws_proto::HandshakeError::Tls("it needs the feature rustls").into())
+    }
+
+    fn now() -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
+    fn sleep_until(deadline: Instant) -> impl Future<Output = ()> + Send {
+        tokio::time::sleep_until(deadline.into())
+    }
+
+    fn seed() -> io::Result<[u8; 32]> {
+        seed()
+    }
 }

@@ -7,7 +7,7 @@ mod server;
 mod tls;
 mod transport;
 
-pub use client::{client, connect, connect_with};
+pub use client::{Connector, Reconnect, Tls, Tokio, client, connect, connect_with, seed};
 pub use io::Io;
 pub use server::{Listener, accept, accept_with};
 #[cfg(feature = "rustls")]
@@ -15,7 +15,7 @@ pub use tokio_rustls::rustls;
 pub use transport::Transport;
 
 /// A WebSocket connection over any stream of tokio's.
-pub type WebSocket<S> = ws_proto::drive::WebSocket<Io<S>>;
+pub type WebSocket<S = Transport> = ws_proto::drive::WebSocket<Io<S>>;
 
 /// A listening WebSocket server.
 pub type Server = ws_proto::drive::Server<Listener>;
@@ -23,11 +23,14 @@ pub type Server = ws_proto::drive::Server<Listener>;
 /// A client's opening handshake on any stream of tokio's.
 pub type Handshake<S> = ws_proto::drive::Handshake<Io<S>>;
 pub use ws_proto::{
-    Bytes, ClientConfig, CloseCode, Closed, Config, Connection, Error, Event, Fragment, HandshakeError,
-    HeadLimits, Initiator, Message, OriginPolicy, Prepared, ProtocolError, SendError, Sender, ServerConfig,
-    SlowConsumer, Text, Timer, Utf8Bytes, Version,
+    Backoff, Bytes, ClientConfig, CloseCode, Closed, Config, Connection, Error, Event, Fragment,
+    HandshakeError, HeadLimits, Initiator, Message, OriginPolicy, Prepared, ProtocolError, SendError, Sender,
+    ServerConfig, SlowConsumer, Text, Timer, Utf8Bytes, Version,
     drive::{Acceptor, Broadcast, Client, Clients, Failure, Handle, Peer},
-    handshake::{AcceptError, Acceptance, check, client_request},
+    handshake::{
+        AcceptError, Acceptance, ConnectPhase, Proxy, ProxyError, SocksReply, UnixSocket, check,
+        client_request,
+    },
     http,
 };
 #[cfg(feature = "deflate")]

@@ -50,6 +50,19 @@ impl Transport {
     }
 }
 
+impl From<TcpStream> for Transport {
+    fn from(stream: TcpStream) -> Self {
+        Self::Tcp(stream)
+    }
+}
+
+#[cfg(unix)]
+impl From<tokio::net::UnixStream> for Transport {
+    fn from(stream: tokio::net::UnixStream) -> Self {
+        Self::Unix(stream)
+    }
+}
+
 /// One call on whichever stream it is.
 macro_rules! delegate {
     ($transport:expr, $stream:ident => $call:expr) => {

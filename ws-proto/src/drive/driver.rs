@@ -10,7 +10,7 @@ use super::{Socket, trace};
 use crate::{
     connection::{Connection, Fault},
     error::{Error, SendError},
-    handshake::{ClientHandshake, HandshakeError, ServerHandshake},
+    handshake::{ClientHandshake, HandshakeError, ProxyError, ProxyHandshake, ServerHandshake},
     machine::Machine,
     send::Prepared,
     timer::Timer,
@@ -253,6 +253,25 @@ impl<S: Socket> Driver<S> {
         Poll::Ready(Ok(()))
     }
 
+    /// Goes on until a proxy has let through.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Handshake`] if it did not, or [`Error::Io`].
+    pub fn poll_proxy(
+        &mut self,
+        proxy: &mut ProxyHandshake,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        while !proxy.advance() {
+            if proxy.is_ended() {
+                return Poll::Ready(Err(self.handshake_error(proxy.error())));
+            }
+            ready!(self.poll_step(proxy, cx));
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// One round: writes all it can, then reads once. Ready if there may be something new to find.
     fn poll_step<M: Machine>(&mut self, machine: &mut M, cx: &mut Context<'_>) -> Poll<()> {
         // Whether the peer takes it is no reason not to read.
@@ -404,7 +423,9 @@ impl<S: Socket> Driver<S> {
     #[cold]
     fn handshake_error(&mut self, error: Option<&HandshakeError>) -> Error {
         let error = match (self.error.take(), error) {
-            (Some(error), None | Some(HandshakeError::Eof)) => error.into(),
+            (Some(error), None | Some(HandshakeError::Eof | HandshakeError::Proxy(ProxyError::Eof))) => {
+                error.into()
+            }
             (_, Some(error)) => error.clone().into(),
             (None, None) => HandshakeError::Eof.into(),
         };

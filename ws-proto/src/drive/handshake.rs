@@ -194,7 +194,15 @@ pub async fn client<K: Socket>(
     seed: [u8; 32],
 ) -> Result<(WebSocket<K>, Response<()>), Error> {
     let socket = K::new(stream);
-    let mut handshake = ClientHandshake::new(request, config, seed, socket.now())?;
+    let handshake = ClientHandshake::new(request, config, seed, socket.now())?;
+    upgrade(socket, handshake).await
+}
+
+/// Carries a client's handshake to its end.
+pub(super) async fn upgrade<K: Socket>(
+    socket: K,
+    mut handshake: ClientHandshake,
+) -> Result<(WebSocket<K>, Response<()>), Error> {
     let mut driver = Driver::new(socket);
     poll_fn(|cx| driver.poll_answer(&mut handshake, cx)).await?;
     let (connection, response) = handshake.into_connection(driver.socket().now());

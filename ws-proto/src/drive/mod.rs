@@ -1,14 +1,17 @@
 //! Machines driven over asynchronous sockets, the same for every runtime.
 //!
-//! An adapter brings its runtime's streams and timer as a [`Socket`]; all else is here: the loop ([`Driver`]), the
-//! connection that an application holds ([`WebSocket`]) or reaches from elsewhere ([`Clients`]), the handshakes before
-//! it ([`Handshake`], [`client`]), and a server ([`Acceptor`], [`Server`]).
+//! An adapter brings its runtime's streams and timer as a [`Socket`], as [`Connect`] how a client opens them and as
+//! [`Listen`] how a server does. All else is here: the loop ([`Driver`]), the connection that an application holds
+//! ([`WebSocket`]) or reaches from elsewhere ([`Clients`]), the handshakes before it ([`Handshake`], [`client`]), the way
+//! to a server ([`Connector`], [`Reconnect`]), and a server ([`Acceptor`], [`Server`]).
 
 mod acceptor;
 mod clients;
+mod connect;
 mod driver;
 mod endpoint;
 mod handshake;
+mod reconnect;
 mod server;
 mod shared;
 mod tasks;
@@ -23,8 +26,10 @@ use std::{
 
 pub use acceptor::{Acceptor, Failure, Peer};
 pub use clients::{Broadcast, Client, Clients};
+pub use connect::{Connect, Connector};
 pub use driver::Driver;
 pub use handshake::{Handshake, client};
+pub use reconnect::Reconnect;
 pub use server::{Bind, Handle, Listen, Server};
 pub use websocket::WebSocket;
 

@@ -3,16 +3,18 @@
 use std::{io::IoSlice, time::Instant};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 
 use super::{
     accept_key,
     error::HandshakeError,
     extensions,
     head::Head,
-    list,
+    list, redirect,
     response::{field, fields},
-    server::{is_host_and_port, is_reserved},
+    server::is_reserved,
+    url::host_field,
 };
 use crate::{
     buffer::Buffer,
@@ -22,55 +24,6 @@ use crate::{
     send::MaskingKeys,
     timer::{Timer, TimerTable},
 };
-
-/// A request for the WebSocket at this URL (RFC 6455 section 3), to which an application may add fields.
-///
-/// `http` and `https` stand for `ws` and `wss`.
-///
-/// ```
-/// let request = ws_proto::handshake::client_request("ws://example.com/chat?room=1")?;
-/// assert_eq!(request.uri().path_and_query().unwrap(), "/chat?room=1");
-/// assert!(ws_proto::handshake::client_request("ftp://example.com").is_err());
-/// # Ok::<(), ws_proto::HandshakeError>(())
-/// ```
-///
-/// # Errors
-///
-/// [`HandshakeError::Url`] says what is wrong with the URL.
-pub fn client_request(url: &str) -> Result<Request<()>, HandshakeError> {
-    if !url.is_ascii() {
-        return Err(HandshakeError::Url("other characters than ASCII must be percent-encoded"));
-    }
-    if url.contains('#') {
-        return Err(HandshakeError::Url("a fragment has no meaning for a WebSocket"));
-    }
-    let uri = Uri::try_from(url).map_err(|_| HandshakeError::Url("not a URL"))?;
-    let scheme = match uri.scheme_str().map(str::to_ascii_lowercase).as_deref() {
-        Some("ws" | "http") => "ws",
-        Some("wss" | "https") => "wss",
-        Some(_) => return Err(HandshakeError::Url("the scheme is not ws or wss")),
-        None => return Err(HandshakeError::Url("there is no scheme")),
-    };
-    match uri.authority() {
-        Some(authority) if authority.host().is_empty() => {
-            return Err(HandshakeError::Url("there is no host"));
-        }
-        Some(authority) if authority.as_str().contains('@') => {
-            return Err(HandshakeError::Url("credentials belong into an Authorization field"));
-        }
-        Some(authority) if !is_host_and_port(authority) => {
-            return Err(HandshakeError::Url("the port is no port"));
-        }
-        Some(_) => {}
-        None => return Err(HandshakeError::Url("there is no host")),
-    }
-    let mut parts = uri.into_parts();
-    parts.scheme = scheme.try_into().ok();
-    let uri = Uri::from_parts(parts).map_err(|_| HandshakeError::Url("not a URL"))?;
-    let mut request = Request::new(());
-    *request.uri_mut() = uri;
-    Ok(request)
-}
 
 /// The client's side of an opening handshake, without its socket.
 ///
@@ -204,6 +157,10 @@ impl ClientHandshake {
     }
 
     fn judge(&mut self, response: Response<()>) {
+        if self.config.redirects > 0 && redirect::location(&response).is_some() {
+            // The next request need not wait for a body that nobody reads.
+            return self.end(HandshakeError::Status(Box::new(response.map(|()| Bytes::new()))));
+        }
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let body = Body::new(&response);
             self.state = State::Refused(response, body);
@@ -284,7 +241,7 @@ fn write_request(request: &Request<()>, config: &ClientConfig, key: &str) -> Res
         format!("GET {}{target} HTTP/1.1\r\n", if target.starts_with('?') { "/" } else { "" }).into_bytes();
     match request.headers().get(header::HOST) {
         Some(_) => {}
-        None => field(&mut out, "host", host(request.uri())?.as_bytes()),
+        None => field(&mut out, "host", host_field(request.uri())?.as_bytes()),
     }
     field(&mut out, "upgrade", b"websocket");
     field(&mut out, "connection", b"Upgrade");
@@ -305,19 +262,6 @@ fn write_request(request: &Request<()>, config: &ClientConfig, key: &str) -> Res
     fields(&mut out, &headers);
     out.extend_from_slice(b"\r\n");
     Ok(out)
-}
-
-/// The value of `Host`: without userinfo, and without the port where it is the scheme's own.
-fn host(uri: &Uri) -> Result<String, HandshakeError> {
-    let authority = uri.authority().ok_or(HandshakeError::Url("there is no host"))?;
-    let default_port = match uri.scheme_str() {
-        Some("wss" | "https") => 443,
-        _ => 80,
-    };
-    Ok(match authority.port_u16() {
-        Some(port) if port != default_port => format!("{}:{port}", authority.host()),
-        _ => authority.host().to_owned(),
-    })
 }
 
 impl Machine for ClientHandshake {

@@ -5,6 +5,8 @@ use std::fmt;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
+use super::proxy::ProxyError;
+
 /// The opening handshake failed.
 ///
 /// What a server finds wrong with a request has a [`status`](Self::status), with which it was answered.
@@ -69,8 +71,31 @@ pub enum HandshakeError {
     /// The server chose an extension that was not offered, or not in this way.
     Extension(String),
 
+    /// There were more redirects than [`ClientConfig::redirects`](crate::ClientConfig::redirects).
+    TooManyRedirects {
+        /// How many were followed.
+        limit: usize,
+    },
+    /// The server redirected to what is no WebSocket.
+    Location {
+        /// The `Location` of the answer.
+        location: String,
+        /// What is wrong with it.
+        fault: &'static str,
+    },
+    /// The proxy did not let through.
+    Proxy(ProxyError),
+    /// The time for the whole attempt passed before the server could be asked.
+    ConnectTimeout(ConnectPhase),
+
     /// The URL names no WebSocket server.
     Url(&'static str),
+    /// The URL of a proxy names none.
+    ProxyUrl(&'static str),
+    /// There can be no TLS, which the URL or the proxy asks for.
+    Tls(&'static str),
+    /// The application gave what is no name or no value of a header field.
+    Field(String),
     /// The application set a header field that is the handshake's own.
     ReservedField(HeaderName),
     /// An offered subprotocol is no token, or offered twice.
@@ -78,6 +103,47 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
+    /// Whether trying again would change nothing: the application asked for what cannot be, or the server or the proxy
+    /// said no for good. An answer of 408, 425, 429 or 5xx may pass, as do most faults on the way.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Status(response) => !may_pass(response.status()),
+            Self::Proxy(error) => error.is_permanent(),
+            Self::Method
+            | Self::Subprotocol(_)
+            | Self::Extension(_)
+            | Self::TooManyRedirects { .. }
+            | Self::Location { .. }
+            | Self::Url(_)
+            | Self::ProxyUrl(_)
+            | Self::Tls(_)
+            | Self::Field(_)
+            | Self::ReservedField(_)
+            | Self::SubprotocolOffer(_) => true,
+            Self::Malformed(_)
+            | Self::HeadTooLong
+            | Self::TargetTooLong
+            | Self::TooManyFields
+            | Self::Timeout
+            | Self::Eof
+            | Self::HttpVersion
+            | Self::NotUpgrade
+            | Self::Key
+            | Self::Version { .. }
+            | Self::Host
+            | Self::Body
+            | Self::Path
+            | Self::SubprotocolList
+            | Self::ExtensionList
+            | Self::Origin
+            | Self::Refused(_)
+            | Self::UpgradeField
+            | Self::ConnectionField
+            | Self::Accept
+            | Self::ConnectTimeout(_) => false,
+        }
+    }
+
     /// The status that a server answers this with.
     pub fn status(&self) -> Option<StatusCode> {
         match self {
@@ -104,7 +170,14 @@ impl HandshakeError {
             | Self::Accept
             | Self::Subprotocol(_)
             | Self::Extension(_)
+            | Self::TooManyRedirects { .. }
+            | Self::Location { .. }
+            | Self::Proxy(_)
+            | Self::ConnectTimeout(_)
             | Self::Url(_)
+            | Self::ProxyUrl(_)
+            | Self::Tls(_)
+            | Self::Field(_)
             | Self::ReservedField(_)
             | Self::SubprotocolOffer(_) => None,
         }
@@ -160,7 +233,14 @@ impl fmt::Display for HandshakeError {
             Self::Subprotocol(Some(name)) => write!(f, "subprotocol {name:?} was not offered"),
             Self::Subprotocol(None) => f.write_str("the server chose none of the offered subprotocols"),
             Self::Extension(name) => write!(f, "extension {name:?} was not offered, or not like this"),
+            Self::TooManyRedirects { limit } => write!(f, "redirected more than {limit} times"),
+            Self::Location { location, fault } => write!(f, "redirected to {location:?}: {fault}"),
+            Self::Proxy(error) => write!(f, "{error}"),
+            Self::ConnectTimeout(phase) => write!(f, "{phase}"),
             Self::Url(what) => write!(f, "invalid URL: {what}"),
+            Self::ProxyUrl(what) => write!(f, "invalid URL of a proxy: {what}"),
+            Self::Tls(what) => write!(f, "no TLS: {what}"),
+            Self::Field(name) => write!(f, "{name:?} is no header field, or its value is none"),
             Self::ReservedField(name) => write!(f, "the handshake sets {name} itself"),
             Self::SubprotocolOffer(name) => write!(f, "cannot offer subprotocol {name:?}"),
         }
@@ -168,3 +248,31 @@ impl fmt::Display for HandshakeError {
 }
 
 impl std::error::Error for HandshakeError {}
+
+/// Whether a server that answers with this may answer otherwise the next time.
+pub(super) fn may_pass(status: StatusCode) -> bool {
+    let later = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+    status.is_server_error() || later.contains(&status)
+}
+
+/// What an attempt to connect was waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectPhase {
+    /// The name of the server or of the proxy to be resolved, and a connection to it.
+    Connect,
+    /// The proxy's answer.
+    Proxy,
+    /// The handshake of TLS.
+    Tls,
+}
+
+impl fmt::Display for ConnectPhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "there was no connection in time",
+            Self::Proxy => "the proxy did not answer in time",
+            Self::Tls => "the TLS handshake was not complete in time",
+        })
+    }
+}

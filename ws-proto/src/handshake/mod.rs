@@ -2,20 +2,27 @@
 //!
 //! - [`ServerHandshake`] reads a request and lets the application answer it; [`check`] is the rules alone, for
 //!   requests that another HTTP implementation read.
-//! - [`ClientHandshake`] sends a request and judges the answer.
+//! - [`ClientHandshake`] sends a request and judges the answer; [`ProxyHandshake`] makes the way to the server before,
+//!   and [`Redirects`] decides where to go after.
 
 mod client;
 mod error;
 mod extensions;
 mod head;
 pub(crate) mod list;
+mod proxy;
+mod redirect;
 mod response;
 mod server;
+pub(crate) mod url;
 
-pub use client::{ClientHandshake, client_request};
-pub use error::HandshakeError;
+pub use client::ClientHandshake;
+pub use error::{ConnectPhase, HandshakeError};
+pub use proxy::{Proxy, ProxyError, ProxyHandshake, SocksReply};
+pub use redirect::Redirects;
 pub(crate) use server::asks_for_websocket;
 pub use server::{AcceptError, Acceptance, ServerHandshake, check};
+pub use url::{UnixSocket, client_request};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha1::{Digest, Sha1};
