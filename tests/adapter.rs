@@ -29,6 +29,12 @@ use crate::rt::{
     },
 };
 
+#[path = "adapter/connect.rs"]
+mod connect;
+#[cfg(feature = "rustls")]
+#[path = "adapter/tls.rs"]
+mod tls;
+
 // Messages
 
 #[test]
@@ -876,8 +882,20 @@ fn s3_connect_to_what_is_no_url_of_a_websocket_fails() {
 fn connect_does_not_speak_plaintext_to_wss() {
     test(async {
         let listener = rt::Listener::bind().await;
-        let error = handshake_error(connect(&format!("wss://{}/", listener.address())).await);
-        assert_matches!(error, HandshakeError::Url(_));
+        let url = format!("wss://{}/", listener.address());
+        let first = async {
+            let mut byte = [0];
+            rt::read(&mut listener.accept().await, &mut byte).await.unwrap();
+            byte[0]
+        };
+        match select(pin!(first), pin!(connect(&url))).await {
+            Either::Left((first, _)) => assert_eq!(first, 22, "a handshake of TLS"),
+            Either::Right((refused, _)) => {
+                let error = handshake_error(refused);
+                assert_matches!(error, HandshakeError::Tls(_));
+                assert!(error.is_permanent());
+            }
+        }
     });
 }
 
@@ -1656,6 +1674,11 @@ impl Transport {
 
 fn test(future: impl Future<Output = ()> + Send + 'static) {
     bounded(|| rt::block_on(future));
+}
+
+/// As [`test`], for what cannot go to another thread.
+fn one_thread(test: impl AsyncFnOnce() + Send + 'static) {
+    bounded(|| rt::block_on(async { test().await }));
 }
 
 /// As [`test`], with [`SECOND`] as the unit of time.

@@ -9,6 +9,11 @@ mod rt {
         fmt::Debug,
         io,
         net::SocketAddr,
+        path::{Path, PathBuf},
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
         time::{Duration, Instant},
     };
 
@@ -76,6 +81,52 @@ mod rt {
         pub(crate) async fn accept(&self) -> Link {
             Box::new(self.0.accept().await.unwrap().0)
         }
+    }
+
+    /// What listens at a path of its own, which goes with it.
+    #[cfg(unix)]
+    pub(crate) struct UnixListener(tokio::net::UnixListener, PathBuf);
+
+    #[cfg(unix)]
+    impl UnixListener {
+        pub(crate) fn bind() -> Self {
+            let path = socket_path();
+            Self(tokio::net::UnixListener::bind(&path).unwrap(), path)
+        }
+
+        pub(crate) fn path(&self) -> &Path {
+            &self.1
+        }
+
+        pub(crate) async fn accept(&self) -> Link {
+            Box::new(self.0.accept().await.unwrap().0)
+        }
+    }
+
+    #[cfg(unix)]
+    impl Drop for UnixListener {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.1);
+        }
+    }
+
+    /// A path that nothing else has.
+    #[cfg(unix)]
+    pub(crate) fn socket_path() -> PathBuf {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        std::env::temp_dir().join(format!("ws-tokio-{}-{count}.sock", std::process::id()))
+    }
+
+    pub(crate) async fn tcp_transport(address: SocketAddr) -> ws::Transport {
+        TcpStream::connect(address).await.unwrap().into()
+    }
+
+    /// The server's side of TLS.
+    #[cfg(feature = "rustls")]
+    pub(crate) async fn accept_tls(link: Link, config: Arc<ws::rustls::ServerConfig>) -> io::Result<Link> {
+        let link = tokio_rustls::TlsAcceptor::from(config).accept(link).await?;
+        Ok(Box::new(link))
     }
 
     pub(crate) async fn connect(address: SocketAddr) -> Link {

@@ -6,7 +6,7 @@ use std::{
     io,
     path::Path,
     pin::pin,
-    task::Poll,
+    task::{Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -325,7 +325,11 @@ impl<C: Connect> Connector<C> {
             if let Poll::Ready(done) = future.as_mut().poll(cx) {
                 return Poll::Ready(done.map_err(Error::Io));
             }
-            sleep.as_mut().poll(cx).map(|()| Err(HandshakeError::ConnectTimeout(phase).into()))
+            // The clock before the timer, which may be coarse or late.
+            if C::now() < deadline {
+                ready!(sleep.as_mut().poll(cx));
+            }
+            Poll::Ready(Err(HandshakeError::ConnectTimeout(phase).into()))
         })
         .await
     }
