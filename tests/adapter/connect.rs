@@ -28,10 +28,7 @@ fn s6_8_request_carries_what_the_connector_was_given() {
         let serving = rt::spawn(async move {
             let mut link = door.accept().await;
             let head = read_head(&mut link).await;
-            let chosen =
-                format!("\r\nsec-websocket-protocol: b{}", &answer_to(&head)["HTTP/1.1 101".len()..]);
-            let answer = format!("HTTP/1.1 101 x{}", chosen);
-            let answer = answer.replace(" Switching Protocols", "");
+            let answer = answer_to(&head).replace("\r\n\r\n", "\r\nsec-websocket-protocol: b\r\n\r\n");
             rt::write_all(&mut link, answer.as_bytes()).await.unwrap();
             (head, door)
         });

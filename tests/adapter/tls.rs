@@ -11,7 +11,8 @@ use crate::rt::ws::{
         self, ClientConfig as TlsClient, RootCertStore, ServerConfig as TlsServer,
         crypto::ring,
         pki_types::{CertificateDer, PrivateKeyDer},
-        server::WebPkiClientVerifier,
+        server::{ResolvesServerCertUsingSni, WebPkiClientVerifier},
+        sign::CertifiedKey,
     },
 };
 
@@ -35,7 +36,11 @@ fn s6_8_tls_http_1_1_is_picked_and_the_name_is_sent() {
     test(async {
         let ca = Ca::new();
         for alpn in [&["h2", "http/1.1"][..], &["http/1.1"], &[]] {
-            let mut config = Arc::unwrap_or_clone(ca.server(&["localhost"]));
+            let (certificates, key) = ca.issue(&["localhost"]);
+            let certified = CertifiedKey::from_der(certificates, key, &provider()).unwrap();
+            let mut by_name = ResolvesServerCertUsingSni::new();
+            by_name.add("localhost", certified).unwrap();
+            let mut config = server_builder().with_no_client_auth().with_cert_resolver(Arc::new(by_name));
             config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
             let (url, serving) = serve(config.into(), 1).await;
             let url = url.replace("127.0.0.1", "localhost");
@@ -104,9 +109,8 @@ fn s6_8_tls_client_shows_its_certificate() {
         let roots = Arc::new(ca.roots());
         let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider()).build().unwrap();
         let (certificates, key) = ca.issue(&["127.0.0.1"]);
-        let builder =
-            TlsServer::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
-        let server = builder.with_client_cert_verifier(verifier).with_single_cert(certificates, key).unwrap();
+        let server =
+            server_builder().with_client_cert_verifier(verifier).with_single_cert(certificates, key).unwrap();
         let server = Arc::new(server);
 
         let (url, serving) = serve(Arc::clone(&server), 1).await;
@@ -315,9 +319,7 @@ impl Ca {
 
     fn server(&self, names: &[&str]) -> Arc<TlsServer> {
         let (certificates, key) = self.issue(names);
-        let builder =
-            TlsServer::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
-        builder.with_no_client_auth().with_single_cert(certificates, key).unwrap().into()
+        server_builder().with_no_client_auth().with_single_cert(certificates, key).unwrap().into()
     }
 
     fn roots(&self) -> RootCertStore {
@@ -335,6 +337,10 @@ impl Ca {
     fn client(&self) -> Arc<TlsClient> {
         self.client_builder().with_no_client_auth().into()
     }
+}
+
+fn server_builder() -> rustls::ConfigBuilder<TlsServer, rustls::WantsVerifier> {
+    TlsServer::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap()
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {

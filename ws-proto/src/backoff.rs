@@ -26,8 +26,8 @@ pub struct Backoff {
     pub max: Duration,
     /// How much longer each wait may be than the one before. Default 2.
     pub factor: u32,
-    /// How long a connection must have lasted for the waits to begin anew. Default 10 s. A server that accepts and
-    /// then drops is no better than one that refuses.
+    /// How long a connection must have lasted for the waits to begin anew, from when it was handed out to when the next
+    /// was asked for. Default 10 s. A server that accepts and then drops is no better than one that refuses.
     pub reset_after: Duration,
 }
 

@@ -202,6 +202,7 @@ pub struct ClientConfig {
     pub version: Version,
     /// How many redirects are followed, one after the other. Default 0: a redirect is a refusal like any other, because
     /// whoever redirects chooses where the client connects to, machines and sockets that only it can reach among them.
+    /// Otherwise a redirect is told without its body, which nobody waits for.
     pub redirects: usize,
     /// The proxy to connect through, for all but sockets of the file system. Default `None`. No environment is read.
     pub proxy: Option<Proxy>,

@@ -79,7 +79,10 @@ mod rt {
         }
 
         pub(crate) async fn accept(&self) -> Link {
-            Box::new(self.0.accept().await.unwrap().0)
+            let (stream, _) = self.0.accept().await.unwrap();
+            // Or the second of two short writes waits for the client's system to acknowledge the first.
+            stream.set_nodelay(true).unwrap();
+            Box::new(stream)
         }
     }
 

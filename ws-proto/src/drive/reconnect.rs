@@ -93,7 +93,7 @@ impl<C: Connect> Reconnect<C> {
     ///
     /// # Cancel safety
     ///
-    /// Safe: the next call goes on with the same wait and the same attempt.
+    /// Safe: the next call goes on with the same wait and the same attempt. In between it stands still.
     pub async fn next(&mut self) -> Option<Made<C>> {
         poll_fn(|cx| self.poll_made(cx)).await
     }

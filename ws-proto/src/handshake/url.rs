@@ -198,7 +198,11 @@ pub(crate) fn is_secure(uri: &Uri) -> bool {
 
 /// The port that the URI names or its scheme implies.
 pub(crate) fn port(uri: &Uri) -> u16 {
-    uri.port_u16().unwrap_or(if is_secure(uri) { 443 } else { 80 })
+    uri.port_u16().unwrap_or_else(|| default_port(uri))
+}
+
+fn default_port(uri: &Uri) -> u16 {
+    if is_secure(uri) { 443 } else { 80 }
 }
 
 /// The host as a resolver takes it: an IPv6 address without its brackets.
@@ -210,9 +214,8 @@ pub(crate) fn bare_host(uri: &Uri) -> &str {
 /// The value of `Host`: without userinfo, and without the port where it is the scheme's own.
 pub(super) fn host_field(uri: &Uri) -> Result<String, HandshakeError> {
     let authority = uri.authority().ok_or(HandshakeError::Url("there is no host"))?;
-    let default_port = if is_secure(uri) { 443 } else { 80 };
     Ok(match authority.port_u16() {
-        Some(port) if port != default_port => format!("{}:{port}", authority.host()),
+        Some(port) if port != default_port(uri) => format!("{}:{port}", authority.host()),
         _ => authority.host().to_owned(),
     })
 }
