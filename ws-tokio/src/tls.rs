@@ -13,7 +13,7 @@ use tokio_rustls::{
         pki_types::{InvalidDnsNameError, ServerName},
     },
 };
-use ws_proto::{Error, HandshakeError};
+use ws_proto::{Error, HandshakeError, handshake::ALPN};
 
 use crate::Transport;
 
@@ -92,5 +92,3 @@ fn roots() -> RootCertStore {
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     roots
 }
-
-const ALPN: &[u8] = b"http/1.1";

@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// What a runtime gives a client, beside a [`Socket`] to carry its bytes: streams that it opens, a clock and randomness.
+/// What a runtime gives a client, beside a [`Socket`] to carry its bytes: streams that it opens, a clock, randomness.
 ///
 /// Dropping a future gives up what it was about.
 pub trait Connect: 'static {
@@ -247,6 +247,10 @@ impl<C: Connect> Connector<C> {
     fn complete(&self, mut request: Request<()>) -> Result<Request<()>, Error> {
         if let Some(fault) = &self.fault {
             return Err(fault.clone().into());
+        }
+        // What it does not say would be guessed: plaintext, and a host that may be in a field alone.
+        if request.uri().scheme().is_none() {
+            return Err(HandshakeError::Url("there is no scheme").into());
         }
         let own = request.headers().clone();
         for (name, value) in self.headers.iter().filter(|(name, _)| !own.contains_key(*name)) {

@@ -276,3 +276,23 @@ impl fmt::Display for ConnectPhase {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_that_may_pass_are_no_reason_to_give_up() {
+        let error = |status: u16| {
+            let mut response = Response::new(Bytes::new());
+            *response.status_mut() = StatusCode::from_u16(status).unwrap();
+            HandshakeError::Status(Box::new(response))
+        };
+        for status in [200, 204, 301, 302, 400, 401, 403, 404, 407, 410, 426, 431, 499] {
+            assert!(error(status).is_permanent(), "{status}");
+        }
+        for status in [408, 425, 429, 500, 502, 503, 504, 599] {
+            assert!(!error(status).is_permanent(), "{status}");
+        }
+    }
+}

@@ -27,6 +27,9 @@ pub use url::{UnixSocket, client_request};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha1::{Digest, Sha1};
 
+/// The protocol to offer and to take by ALPN (RFC 7301) where there is TLS: WebSockets begin with this version of HTTP.
+pub const ALPN: &[u8] = b"http/1.1";
+
 /// The value of `Sec-WebSocket-Accept` that answers a key (RFC 6455 section 4.2.2).
 pub(crate) fn accept_key(key: &[u8]) -> String {
     let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();

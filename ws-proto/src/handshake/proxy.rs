@@ -19,8 +19,8 @@ use crate::{
     timer::{Timer, TimerTable},
 };
 
-/// A proxy, as its URL names it: `http://` and `https://` for HTTP CONNECT, the latter over TLS, `socks5://` and
-/// `socks5h://` for SOCKS5. A user and password may stand in the URL. The default ports are 80, 443 and 1080.
+/// A proxy, as its URL names it: `http://` and `https://` for HTTP CONNECT, the latter over TLS as to a server,
+/// `socks5://` and `socks5h://` for SOCKS5. A user and password may stand in the URL. The default ports are 80, 443 and 1080.
 ///
 /// ```
 /// use ws_proto::handshake::Proxy;
