@@ -11,9 +11,69 @@ use pair::{
 };
 use proptest::prelude::*;
 use ws_proto::{
-    Bytes, CloseCode, Config, Connection, Fault, Machine, Message, Prepared, ProtocolError, Role, SendError,
-    ServerConfig, handshake::ServerHandshake,
+    Bytes, ClientConfig, CloseCode, Config, Connection, Fault, HandshakeError, HeadLimits, Machine, Message,
+    Prepared, ProtocolError, Role, SendError, ServerConfig,
+    handshake::{ClientHandshake, ProxyHandshake, Redirects, ServerHandshake, UnixSocket, client_request},
+    http::Response,
 };
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Section 3: a URL is an error or a request on the wire that says what the URL said, and nothing more.
+    #[test]
+    fn any_url_is_a_request_or_an_error(url in url()) {
+        if let Ok(request) = client_request(&url) {
+            let again = client_request(&request.uri().to_string()).unwrap();
+            prop_assert_eq!(again.uri(), request.uri());
+            let mut handshake = ClientHandshake::new(&request, &ClientConfig::default(), [0; 32], start()).unwrap();
+            let sent = String::from_utf8(write_all(&mut handshake)).unwrap();
+            prop_assert_eq!(sent.matches("\r\n\r\n").count(), 1, "{}", sent);
+            prop_assert!(sent.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\r' | b'\n')), "{}", sent);
+        }
+    }
+
+    /// Whatever the `Location`: secrets leave neither the host and port nor TLS.
+    #[test]
+    fn any_redirect_keeps_secrets(location in url(), secure in any::<bool>()) {
+        let base = if secure { "wss://a.example/b/c" } else { "ws://a.example/b/c" };
+        let mut request = client_request(base).unwrap();
+        request.headers_mut().insert("cookie", "secret".parse().unwrap());
+        let response = Response::builder().status(302).header("location", location);
+        let Ok(response) = response.body(Bytes::new()) else { return Ok(()) };
+        let followed = Redirects::new(1).follow(&request, HandshakeError::Status(Box::new(response)));
+        if let Ok(next) = followed {
+            let uri = next.uri();
+            let default = if uri.scheme_str() == Some("wss") { 443 } else { 80 };
+            let stays = uri.host().unwrap().eq_ignore_ascii_case("a.example")
+                && uri.port_u16().is_none_or(|port| port == default)
+                && (!secure || uri.scheme_str() == Some("wss"))
+                && next.extensions().get::<UnixSocket>().is_none();
+            prop_assert_eq!(next.headers().contains_key("cookie"), stays, "{}", uri);
+        }
+    }
+
+    /// Invariants 3 and 5 for the answers of a SOCKS proxy.
+    #[test]
+    fn any_cut_of_a_proxys_answers_is_judged_the_same(answers in answers(), cuts in cuts()) {
+        let judge = |pieces: &[&[u8]]| {
+            let request = client_request("ws://a.example/").unwrap();
+            let proxy = "socks5://user:password@proxy.example".parse().unwrap();
+            let mut handshake = ProxyHandshake::new(&proxy, &request, &HeadLimits::default(), start()).unwrap();
+            for mut piece in pieces.iter().copied() {
+                while !handshake.advance() && handshake.wants_read() && !piece.is_empty() {
+                    let space = handshake.recv_space();
+                    let len = space.len().min(piece.len());
+                    space[..len].copy_from_slice(&piece[..len]);
+                    piece = &piece[len..];
+                    handshake.handle_input(len, start());
+                }
+            }
+            (handshake.advance(), format!("{:?}", handshake.error()), write_all(&mut handshake))
+        };
+        prop_assert_eq!(judge(&cut(&answers, &cuts)), judge(&[&answers]));
+    }
+}
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
@@ -182,6 +242,30 @@ fn input() -> impl Strategy<Value = Input> {
         1 => prop::collection::vec(any::<u8>(), 0..200).prop_map(Input::Garbage),
         4 => (frames, damage).prop_map(|(frames, damage)| Input::Frames(frames.concat(), damage)),
     ]
+}
+
+/// Something between a URL and noise.
+fn url() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        "ws://|wss://|http://|https://|ws\\+unix:|ftp://|//",
+        "a\\.example|A\\.EXAMPLE|b|localhost|127\\.0\\.0\\.1|\\[::1\\]",
+        "[:@/?#%.&=\\[\\]]|:80|:443|:65536|\\.\\.|%20|%zz|user:pw@",
+        "[ -~]",
+        "\\PC",
+        any::<char>().prop_map(String::from),
+    ];
+    prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
+}
+
+/// Something between the answers of a SOCKS proxy and noise.
+fn answers() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        3 => Just(vec![5, 0]),
+        3 => Just(vec![5, 2, 1, 0]),
+        3 => Just(vec![5, 0, 0, 1, 1, 2, 3, 4, 0, 80]),
+        1 => prop::collection::vec(any::<u8>(), 0..8),
+    ];
+    prop::collection::vec(piece, 0..5).prop_map(|pieces| pieces.concat())
 }
 
 fn role() -> impl Strategy<Value = Role> {

@@ -233,11 +233,24 @@ fn s1928_what_breaks_the_protocol_is_told() {
         let error = fault("socks5://proxy", answers, false);
         assert!(matches!(error, HandshakeError::Proxy(ProxyError::Malformed(_))), "{answers:?}: {error:?}");
     }
-    // What comes too early has not been asked for.
-    let reply = [SUCCEEDED, b"x"].concat();
-    for answers in [&[&[&[5, 0, 5][..]][..]][..], &[&[&[5, 0]], &[&reply]]] {
-        let error = run("socks5://proxy", "ws://a/", answers, false).unwrap_err();
-        assert!(matches!(error, HandshakeError::Proxy(ProxyError::Malformed(_))), "{error:?}");
+}
+
+#[test]
+fn s1928_what_is_behind_the_reply_stays_in_the_socket() {
+    let name = [&[5, 0, 0, 3, 3][..], b"abc", &[0, 80]].concat();
+    let answers = [[&[5, 0], SUCCEEDED].concat(), [&[5, 0][..], &name].concat()];
+    for answer in answers.into_iter().chain([vec![5, 0, 5, 0, 0, 3, 0, 0, 0]]) {
+        let mut handshake = begin("socks5://proxy", "ws://a/");
+        write_all(&mut handshake);
+        let mut behind = [&answer[..], b"of the server"].concat();
+        while !handshake.advance() {
+            let space = handshake.recv_space();
+            let len = space.len().min(behind.len());
+            space[..len].copy_from_slice(&behind[..len]);
+            behind.drain(..len);
+            handshake.handle_input(len, start());
+        }
+        assert_eq!(behind, b"of the server");
     }
 }
 

@@ -20,7 +20,8 @@ use crate::{
 };
 
 /// A proxy, as its URL names it: `http://` and `https://` for HTTP CONNECT, the latter over TLS as to a server,
-/// `socks5://` and `socks5h://` for SOCKS5. A user and password may stand in the URL. The default ports are 80, 443 and 1080.
+/// `socks5://` and `socks5h://` for SOCKS5. A user and password may stand in the URL. The default ports are 80, 443
+/// and 1080.
 ///
 /// ```
 /// use ws_proto::handshake::Proxy;
@@ -220,7 +221,7 @@ impl ProxyHandshake {
 
     /// RFC 1928 section 3.
     fn read_method(&mut self) -> Result<Option<State>, ProxyError> {
-        let Some([version, method]) = self.take()? else { return Ok(None) };
+        let Some([version, method]) = self.take() else { return Ok(None) };
         match (version, method, &self.proxy.credentials) {
             (5, 0, _) => Ok(Some(self.ask())),
             (5, 2, Some((user, password))) => {
@@ -238,7 +239,7 @@ impl ProxyHandshake {
     }
 
     fn read_auth(&mut self) -> Result<Option<State>, ProxyError> {
-        match self.take()? {
+        match self.take() {
             None => Ok(None),
             Some([_, 0]) => Ok(Some(self.ask())),
             Some(_) => Err(ProxyError::Credentials),
@@ -247,24 +248,23 @@ impl ProxyHandshake {
 
     /// RFC 1928 section 6.
     fn read_reply(&mut self) -> Result<Option<State>, ProxyError> {
-        let rest = match *self.head.rest() {
+        let rest = self.head.rest();
+        match *rest {
             // A failure is told as soon as it is known: some close before the address.
-            [5, 0, ..] | [5] | [] => self.head.rest(),
+            [5, 0, ..] | [5] | [] => {}
             [5, reply, ..] => return Err(ProxyError::Reply(SocksReply(reply))),
             _ => return Err(ProxyError::Malformed(NO_SOCKS)),
-        };
-        let len = match *rest {
-            [_, _, _, 1, ..] => 4 + 4 + 2,
-            [_, _, _, 3, len, ..] => 5 + usize::from(len) + 2,
-            [_, _, _, 4, ..] => 4 + 16 + 2,
-            [] | [_] | [_, _] | [_, _, _] | [_, _, _, 3] => return Ok(None),
-            _ => return Err(ProxyError::Malformed("an address of an unknown kind")),
-        };
-        if rest.len() < len {
-            return Ok(None);
         }
-        self.head.rest_mut().consume(len);
-        Ok(Some(State::Open))
+        if rest.get(3).is_some_and(|kind| ![1, 3, 4].contains(kind)) {
+            return Err(ProxyError::Malformed("an address of an unknown kind"));
+        }
+        match reply_len(rest).filter(|&len| len <= rest.len()) {
+            Some(len) => {
+                self.head.rest_mut().consume(len);
+                Ok(Some(State::Open))
+            }
+            None => Ok(None),
+        }
     }
 
     /// Sends the request, once SOCKS knows who asks.
@@ -274,21 +274,36 @@ impl ProxyHandshake {
     }
 
     /// Two bytes of an answer, once they are there.
-    fn take(&mut self) -> Result<Option<[u8; 2]>, ProxyError> {
-        let bytes = match *self.head.rest() {
-            [a, b] => Some([a, b]),
-            // It is not asked for more before it has answered.
-            [_, _, _, ..] => return Err(ProxyError::Malformed("something behind its answer")),
-            _ => None,
+    fn take(&mut self) -> Option<[u8; 2]> {
+        let &bytes = self.head.rest().first_chunk()?;
+        self.head.rest_mut().consume(2);
+        Some(bytes)
+    }
+
+    /// Bytes of an answer of SOCKS that are still to come, as far as that is known.
+    fn missing(&self) -> usize {
+        let rest = self.head.rest();
+        let len = match self.state {
+            State::Reply => reply_len(rest).unwrap_or(SHORTEST_REPLY),
+            _ => 2,
         };
-        self.head.rest_mut().consume(bytes.map_or(0, |bytes| bytes.len()));
-        Ok(bytes)
+        len.saturating_sub(rest.len()).max(1)
     }
 
     fn end(&mut self, error: HandshakeError) {
         self.timers.stop_all();
         self.output.clear();
         self.state = State::Ended(error);
+    }
+}
+
+/// The length of a reply, once its beginning says so.
+fn reply_len(reply: &[u8]) -> Option<usize> {
+    match *reply {
+        [_, _, _, 1, ..] => Some(4 + 4 + 2),
+        [_, _, _, 3, len, ..] => Some(5 + usize::from(len) + 2),
+        [_, _, _, 4, ..] => Some(4 + 16 + 2),
+        _ => None,
     }
 }
 
@@ -330,7 +345,14 @@ fn socks_request(host: &str, port: u16) -> Result<Vec<u8>, HandshakeError> {
 
 impl Machine for ProxyHandshake {
     fn recv_space(&mut self) -> &mut [u8] {
-        self.head.recv_space()
+        let space = match self.state {
+            State::Http => usize::MAX,
+            // What is behind the last answer is the server's, and stays in the socket.
+            _ => self.missing(),
+        };
+        let spare = self.head.recv_space();
+        let len = space.min(spare.len());
+        &mut spare[..len]
     }
 
     fn handle_input(&mut self, len: usize, now: Instant) {
@@ -474,4 +496,6 @@ impl fmt::Display for SocksReply {
     }
 }
 
+/// A reply whose address is a name of no bytes.
+const SHORTEST_REPLY: usize = 7;
 const NO_SOCKS: &str = "this is not SOCKS5";
