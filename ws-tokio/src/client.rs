@@ -89,7 +89,17 @@ where
     drive::client(stream, request, config, seed()?).await
 }
 
-/// Randomness of the system, for [`Connection::client`](crate::Connection::client).
+/// Randomness of the system, for a client whose handshake was made elsewhere.
+///
+/// ```no_run
+/// use ws_tokio::{Config, Connection, WebSocket, seed};
+///
+/// # fn example(upgraded: tokio::net::TcpStream) -> std::io::Result<()> {
+/// let connection = Connection::client(&Config::default(), seed()?, std::time::Instant::now());
+/// let ws = WebSocket::from_upgraded(upgraded, connection);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 ///

@@ -46,7 +46,8 @@ pub trait Connect: 'static {
         tls: &Self::Tls,
     ) -> impl Future<Output = io::Result<Stream<Self>>> + Send;
 
-    /// How TLS is done where the application did not say.
+    /// How TLS is done where the application did not say. It is asked for before each connection that needs it, so what
+    /// takes long is to be done once.
     ///
     /// # Errors
     ///
