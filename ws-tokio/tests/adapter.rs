@@ -10,10 +10,7 @@ mod rt {
         io,
         net::SocketAddr,
         path::{Path, PathBuf},
-        sync::{
-            Arc,
-            atomic::{AtomicUsize, Ordering},
-        },
+        sync::atomic::{AtomicUsize, Ordering},
         time::{Duration, Instant},
     };
 
@@ -127,7 +124,10 @@ mod rt {
 
     /// The server's side of TLS.
     #[cfg(feature = "rustls")]
-    pub(crate) async fn accept_tls(link: Link, config: Arc<ws::rustls::ServerConfig>) -> io::Result<Link> {
+    pub(crate) async fn accept_tls(
+        link: Link,
+        config: std::sync::Arc<ws::rustls::ServerConfig>,
+    ) -> io::Result<Link> {
         let link = tokio_rustls::TlsAcceptor::from(config).accept(link).await?;
         Ok(Box::new(link))
     }
