@@ -136,6 +136,7 @@ impl HandshakeError {
             | Self::SubprotocolList
             | Self::ExtensionList
             | Self::Origin
+            | Self::Unavailable
             | Self::Refused(_)
             | Self::UpgradeField
             | Self::ConnectionField
