@@ -163,7 +163,7 @@ fn s4_2_1_path_is_compared_without_the_query() {
 fn s4_2_2_each_fault_has_its_status_and_fields() {
     use HandshakeError as E;
     let any = ServerConfig::default();
-    let version = |version_8| E::Version { version_8 };
+    let version = |version_8| E::Version { version_8, extended: false };
     let cases = [
         (request().method("POST"), 405, E::Method),
         (request().method("get"), 405, E::Method),
@@ -250,7 +250,7 @@ fn s4_2_2_the_first_fault_wins() {
         (|head| head.version("HTTP/1.0"), E::HttpVersion),
         (|head| head.set("Upgrade", "h2c"), E::NotUpgrade),
         (|head| head.without("Sec-WebSocket-Key"), E::Key),
-        (|head| head.set("Sec-WebSocket-Version", "7"), E::Version { version_8: false }),
+        (|head| head.set("Sec-WebSocket-Version", "7"), E::Version { version_8: false, extended: false }),
         (|head| head.without("Host"), E::Host),
         (|head| head.add("Content-Length", "5"), E::Body),
         (|head| head.target("/other"), E::Path),
@@ -579,7 +579,7 @@ fn s4_4_version_8_is_taken_where_it_is_allowed() {
     let answer = assert_refused(
         &config,
         &request().set("Sec-WebSocket-Version", "9"),
-        HandshakeError::Version { version_8: true },
+        HandshakeError::Version { version_8: true, extended: false },
     );
     assert_eq!(answer.only("Sec-WebSocket-Version"), "13, 8");
 }
@@ -734,8 +734,8 @@ fn s4_2_check_judges_a_request_read_elsewhere() {
     assert_eq!(connection.subprotocol(), Some("a"));
     assert_eq!(write_all(&mut connection), b"", "the answer was sent elsewhere");
     assert_eq!(feed(&mut connection, b""), [text("hi")]);
-    let http_2 = handshake::check(&request().version(Version::HTTP_2).body(()).unwrap(), &config);
-    assert!(matches!(http_2, Err(HandshakeError::HttpVersion)));
+    let http_1_0 = handshake::check(&request().version(Version::HTTP_10).body(()).unwrap(), &config);
+    assert!(matches!(http_1_0, Err(HandshakeError::HttpVersion)));
 }
 
 // Helpers

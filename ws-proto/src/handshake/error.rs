@@ -35,10 +35,16 @@ pub enum HandshakeError {
     NotUpgrade,
     /// `Sec-WebSocket-Key` is missing, repeated or not 16 bytes in base64: 400.
     Key,
+    /// The method of a request over HTTP/2 or HTTP/3 is not CONNECT: 405. An ordinary request gets this.
+    NotConnect,
+    /// `:protocol` of a CONNECT over HTTP/2 or HTTP/3 is missing or not `websocket`: 501.
+    Protocol,
     /// `Sec-WebSocket-Version` is missing, repeated or not one that is spoken: 426.
     Version {
         /// Whether version 8 is spoken beside 13.
         version_8: bool,
+        /// Whether it came over HTTP/2 or HTTP/3: 400, as 426 calls for `Upgrade`, which these do not have.
+        extended: bool,
     },
     /// `Host` is missing, repeated or no host: 400.
     Host,
@@ -153,13 +159,15 @@ impl HandshakeError {
             | Self::Host
             | Self::Body
             | Self::SubprotocolList
-            | Self::ExtensionList => Some(StatusCode::BAD_REQUEST),
+            | Self::ExtensionList
+            | Self::Version { extended: true, .. } => Some(StatusCode::BAD_REQUEST),
             Self::HeadTooLong | Self::TooManyFields => Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
             Self::TargetTooLong => Some(StatusCode::URI_TOO_LONG),
             Self::Timeout => Some(StatusCode::REQUEST_TIMEOUT),
-            Self::Method => Some(StatusCode::METHOD_NOT_ALLOWED),
+            Self::Method | Self::NotConnect => Some(StatusCode::METHOD_NOT_ALLOWED),
+            Self::Protocol => Some(StatusCode::NOT_IMPLEMENTED),
             Self::HttpVersion => Some(StatusCode::HTTP_VERSION_NOT_SUPPORTED),
-            Self::NotUpgrade | Self::Version { .. } => Some(StatusCode::UPGRADE_REQUIRED),
+            Self::NotUpgrade | Self::Version { extended: false, .. } => Some(StatusCode::UPGRADE_REQUIRED),
             Self::Path => Some(StatusCode::NOT_FOUND),
             Self::Origin => Some(StatusCode::FORBIDDEN),
             Self::Unavailable => Some(StatusCode::SERVICE_UNAVAILABLE),
@@ -193,9 +201,12 @@ impl HandshakeError {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         match self {
             Self::Method => drop(headers.insert(header::ALLOW, HeaderValue::from_static("GET"))),
+            Self::NotConnect => drop(headers.insert(header::ALLOW, HeaderValue::from_static("CONNECT"))),
             Self::NotUpgrade | Self::Version { .. } => {
-                headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-                let version_8 = matches!(self, Self::Version { version_8: true });
+                if self.status() == Some(StatusCode::UPGRADE_REQUIRED) {
+                    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+                }
+                let version_8 = matches!(self, Self::Version { version_8: true, .. });
                 let versions = HeaderValue::from_static(if version_8 { "13, 8" } else { "13" });
                 headers.insert(header::SEC_WEBSOCKET_VERSION, versions);
             }
@@ -217,6 +228,8 @@ impl fmt::Display for HandshakeError {
             Self::Method => f.write_str("the method is not GET"),
             Self::HttpVersion => f.write_str("the HTTP version is not 1.1"),
             Self::NotUpgrade => f.write_str("an upgrade to websocket is required"),
+            Self::NotConnect => f.write_str("the method is not CONNECT"),
+            Self::Protocol => f.write_str("the protocol to connect with is not websocket"),
             Self::Key => f.write_str("Sec-WebSocket-Key is missing or invalid"),
             Self::Version { .. } => f.write_str("Sec-WebSocket-Version is missing or not supported"),
             Self::Host => f.write_str("Host is missing or invalid"),

@@ -1,7 +1,7 @@
 //! The opening handshake (RFC 6455 section 4), both sides of it.
 //!
-//! - [`ServerHandshake`] reads a request and lets the application answer it; [`check`] is the rules alone, for
-//!   requests that another HTTP implementation read.
+//! - [`ServerHandshake`] reads a request and lets the application answer it; [`check`] and [`check_with_protocol`] are
+//!   the rules alone, for requests that another HTTP implementation read.
 //! - [`ClientHandshake`] sends a request and judges the answer; [`ProxyHandshake`] makes the way to the server before,
 //!   and [`Redirects`] decides where to go after.
 
@@ -21,7 +21,7 @@ pub use error::{ConnectPhase, HandshakeError};
 pub use proxy::{Proxy, ProxyError, ProxyHandshake, SocksReply};
 pub use redirect::Redirects;
 pub(crate) use server::asks_for_websocket;
-pub use server::{AcceptError, Acceptance, ServerHandshake, check};
+pub use server::{AcceptError, Acceptance, ServerHandshake, check, check_with_protocol};
 pub use url::{UnixSocket, client_request};
 
 use base64::{Engine, engine::general_purpose::STANDARD};

@@ -1,5 +1,5 @@
-//! The server's side of the opening handshake (RFC 6455 section 4.2): the rules, and the machine that reads a
-//! request and writes the answer.
+//! The server's side of the opening handshake (RFC 6455 section 4.2; over HTTP/2, RFC 8441): the rules, and the
+//! machine that reads a request and writes the answer.
 
 use std::{fmt, io::IoSlice, sync::Arc, time::Instant};
 
@@ -52,26 +52,46 @@ use crate::{
 ///
 /// The first rule that is broken, in the order of [`HandshakeError`]'s variants.
 pub fn check<B>(request: &Request<B>, config: &ServerConfig) -> Result<Acceptance, HandshakeError> {
+    check_with_protocol(request, None, config)
+}
+
+/// As [`check`], for requests over HTTP/2 and HTTP/3, too: an extended CONNECT (RFC 8441, RFC 9220), whose
+/// pseudo-header field `:protocol` is passed beside the request, as `http` has no place for it.
+///
+/// ```
+/// use ws_proto::{ServerConfig, handshake, http::{Request, Version}};
+///
+/// let request = Request::connect("https://example.com/chat")
+///     .version(Version::HTTP_2)
+///     .header("sec-websocket-version", "13")
+///     .body(())?;
+/// let acceptance = handshake::check_with_protocol(&request, Some("websocket"), &ServerConfig::default())?;
+/// assert_eq!(acceptance.response().status(), 200);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`check`].
+pub fn check_with_protocol<B>(
+    request: &Request<B>,
+    protocol: Option<&str>,
+    config: &ServerConfig,
+) -> Result<Acceptance, HandshakeError> {
     let headers = request.headers();
-    if request.method() != Method::GET {
-        return Err(HandshakeError::Method);
-    }
-    if request.version() != Version::HTTP_11 {
-        return Err(HandshakeError::HttpVersion);
-    }
-    if !asks_for_websocket(request) {
-        return Err(HandshakeError::NotUpgrade);
-    }
-    let key = only(headers, &header::SEC_WEBSOCKET_KEY).ok_or(HandshakeError::Key)?;
-    if KEY.decode(key).ok().is_none_or(|key| key.len() != 16) {
-        return Err(HandshakeError::Key);
-    }
+    let extended = request.version() >= Version::HTTP_2;
+    let accept = if extended {
+        check_extended_connect(request, protocol)?;
+        None
+    } else {
+        Some(accept_key(check_upgrade(request)?))
+    };
     let version_8 = match only(headers, &header::SEC_WEBSOCKET_VERSION) {
         Some(b"13") => false,
-        Some(b"8") if config.version_8 => true,
-        _ => return Err(HandshakeError::Version { version_8: config.version_8 }),
+        Some(b"8") if config.version_8 && !extended => true,
+        _ => return Err(HandshakeError::Version { version_8: config.version_8 && !extended, extended }),
     };
-    let host = host(request)?;
+    let host = host(request, extended)?;
     if has_body(headers) {
         return Err(HandshakeError::Body);
     }
@@ -88,7 +108,7 @@ pub fn check<B>(request: &Request<B>, config: &ServerConfig) -> Result<Acceptanc
     }
     let subprotocol = offered.iter().find(|name| config.subprotocols.contains(name)).cloned();
     Ok(Acceptance {
-        accept: accept_key(key),
+        accept,
         offered,
         subprotocol,
         extensions: extensions::accept(&offers, config),
@@ -107,6 +127,35 @@ pub(crate) fn asks_for_websocket<B>(request: &Request<B>) -> bool {
         && list::contains_token(headers, &header::UPGRADE, "websocket")
 }
 
+/// What is HTTP/1.1's own (RFC 6455 section 4.2.1): the key of a request to upgrade.
+fn check_upgrade<B>(request: &Request<B>) -> Result<&[u8], HandshakeError> {
+    if request.method() != Method::GET {
+        return Err(HandshakeError::Method);
+    }
+    if request.version() != Version::HTTP_11 {
+        return Err(HandshakeError::HttpVersion);
+    }
+    if !asks_for_websocket(request) {
+        return Err(HandshakeError::NotUpgrade);
+    }
+    let key = only(request.headers(), &header::SEC_WEBSOCKET_KEY).ok_or(HandshakeError::Key)?;
+    match KEY.decode(key) {
+        Ok(bytes) if bytes.len() == 16 => Ok(key),
+        _ => Err(HandshakeError::Key),
+    }
+}
+
+/// What is HTTP/2's own (RFC 8441 section 5), in place of `Upgrade`, `Connection` and the key.
+fn check_extended_connect<B>(request: &Request<B>, protocol: Option<&str>) -> Result<(), HandshakeError> {
+    if request.method() != Method::CONNECT {
+        return Err(HandshakeError::NotConnect);
+    }
+    if protocol.is_none_or(|protocol| !protocol.eq_ignore_ascii_case("websocket")) {
+        return Err(HandshakeError::Protocol);
+    }
+    Ok(())
+}
+
 /// The value of a field that appears once.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
     let mut values = headers.get_all(name).iter();
@@ -115,17 +164,30 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
 }
 
 /// RFC 9112 section 3.2: one `Host` field with a host; that of the target, if it names one, goes before it.
-fn host<B>(request: &Request<B>) -> Result<uri::Authority, HandshakeError> {
-    let host = only(request.headers(), &header::HOST).and_then(|host| uri::Authority::try_from(host).ok());
-    let host = host.filter(|host| is_host_and_port(host) && !host.as_str().contains('@'));
-    let host = host.ok_or(HandshakeError::Host)?;
+/// RFC 9113 section 8.3.1: over HTTP/2 the target names it, and a `Host` field must not name another.
+fn host<B>(request: &Request<B>, extended: bool) -> Result<uri::Authority, HandshakeError> {
+    let headers = request.headers();
+    let field = only(headers, &header::HOST).and_then(|host| uri::Authority::try_from(host).ok());
+    let field = field.filter(is_host);
+    if field.is_none() && (!extended || headers.contains_key(header::HOST)) {
+        return Err(HandshakeError::Host);
+    }
     let target = request.uri();
     match (target.scheme(), target.authority()) {
-        (None, None) if target.path().starts_with('/') => Ok(host),
+        (None, None) if target.path().starts_with('/') => field.ok_or(HandshakeError::Host),
+        (Some(_), Some(authority)) if extended => {
+            let is_same = field.is_none_or(|host| host == *authority);
+            (is_same && is_host(authority)).then(|| authority.clone()).ok_or(HandshakeError::Host)
+        }
         (Some(_), Some(authority)) => Ok(authority.clone()),
         // The other forms belong to other methods.
         _ => Err(HandshakeError::Malformed("the request target")),
     }
+}
+
+/// A host and no more than a port beside it.
+fn is_host(authority: &uri::Authority) -> bool {
+    is_host_and_port(authority) && !authority.as_str().contains('@')
 }
 
 /// Bytes of a body could pass for frames, so there must be none.
@@ -167,7 +229,8 @@ fn is_let_in(policy: &OriginPolicy, origin: &HeaderValue, host: &uri::Authority)
 /// A request that may be accepted, and what the answer will be.
 #[derive(Clone, Debug)]
 pub struct Acceptance {
-    accept: String,
+    /// The answer to the key; `None` over HTTP/2, which has none.
+    accept: Option<String>,
     offered: Vec<String>,
     subprotocol: Option<String>,
     extensions: Option<extensions::Accepted>,
@@ -214,12 +277,16 @@ impl Acceptance {
     /// The answer, for another HTTP implementation to send.
     pub fn response(&self) -> Response<()> {
         let mut response = Response::new(());
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        let headers = response.headers_mut();
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         let field = |text: &str| HeaderValue::from_str(text).expect("base64 and tokens are visible ASCII");
-        headers.insert(header::SEC_WEBSOCKET_ACCEPT, field(&self.accept));
+        // RFC 8441 section 5: over HTTP/2 status 200 is the whole answer.
+        if let Some(accept) = &self.accept {
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            let headers = response.headers_mut();
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+            headers.insert(header::SEC_WEBSOCKET_ACCEPT, field(accept));
+        }
+        let headers = response.headers_mut();
         if let Some(subprotocol) = &self.subprotocol {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, field(subprotocol));
         }
