@@ -4,6 +4,9 @@
 //! kinds: another WebSocket of the adapter, or a [`Raw`] stream that the test reads and writes frame by frame.
 //! Each test runs in a thread of its own and fails when it takes longer than [`LIMIT`].
 
+#[path = "adapter/from_request.rs"]
+mod from_request;
+
 use std::{
     io,
     pin::pin,

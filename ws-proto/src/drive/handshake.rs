@@ -40,6 +40,27 @@ impl<K: Socket> Handshake<K> {
         Self { handshake: ServerHandshake::new(config.into(), socket.now()), driver: Driver::new(socket) }
     }
 
+    /// The handshake on a stream whose HTTP/1.1 request was read by other means, and `leftover` behind it: as when a
+    /// server of one's own hands a connection over.
+    ///
+    /// ```
+    /// # use ws_proto::{Error, ServerConfig, drive::{Handshake, Socket}, http::Request};
+    /// # async fn example<K: Socket>(request: Request<()>, stream: K::Stream, leftover: &[u8]) -> Result<(), Error> {
+    /// let handshake = Handshake::<K>::from_request(request, stream, leftover, ServerConfig::default());
+    /// let (ws, request) = handshake.accept().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_request<B>(
+        request: Request<B>,
+        stream: K::Stream,
+        leftover: &[u8],
+        config: impl Into<Arc<ServerConfig>>,
+    ) -> Self {
+        let handshake = ServerHandshake::from_request(config.into(), request.map(drop), leftover);
+        Self { handshake, driver: Driver::new(K::new(stream)) }
+    }
+
     /// The request, once it is there. It may be no WebSocket request at all; [`check`](Self::check) tells.
     ///
     /// # Errors

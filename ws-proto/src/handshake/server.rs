@@ -391,14 +391,24 @@ enum State {
 impl ServerHandshake {
     /// A handshake whose deadline begins now.
     pub fn new(config: Arc<ServerConfig>, now: Instant) -> Self {
-        let mut timers = TimerTable::default();
-        timers.arm(Timer::Handshake, now, config.head.timeout);
-        let head = Head::of_request(&config.head);
+        let mut handshake = Self::in_state(State::Reading, config);
+        handshake.timers.arm(Timer::Handshake, now, handshake.config.head.timeout);
+        handshake
+    }
+
+    /// A handshake whose request another HTTP/1.1 implementation has read, and `leftover` behind it.
+    pub fn from_request(config: Arc<ServerConfig>, request: Request<()>, leftover: &[u8]) -> Self {
+        let mut handshake = Self::in_state(State::Received(request), config);
+        handshake.head.rest_mut().push(leftover);
+        handshake
+    }
+
+    fn in_state(state: State, config: Arc<ServerConfig>) -> Self {
         Self {
+            head: Head::of_request(&config.head),
             config,
-            head,
-            state: State::Reading,
-            timers,
+            state,
+            timers: TimerTable::default(),
             output: Buffer::default(),
             held: false,
             eof: false,
