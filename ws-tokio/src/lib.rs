@@ -1,11 +1,16 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "axum")]
+pub mod axum;
 mod client;
+pub mod http;
 mod io;
 mod server;
 #[cfg(feature = "rustls")]
 mod tls;
 mod transport;
+#[cfg(feature = "hyper")]
+mod upgrade;
 
 pub use client::{Connector, Reconnect, Tls, Tokio, client, connect, connect_with, seed};
 pub use io::Io;
@@ -29,9 +34,8 @@ pub use ws_proto::{
     drive::{Acceptor, Broadcast, Client, Clients, Failure, Handle, Peer},
     handshake::{
         AcceptError, Acceptance, ConnectPhase, Proxy, ProxyError, SocksReply, UnixSocket, check,
-        client_request,
+        check_with_protocol, client_request,
     },
-    http,
 };
 #[cfg(feature = "deflate")]
 pub use ws_proto::{DeflateConfig, DeflatePool, WindowBits};
