@@ -2,8 +2,8 @@
 //!
 //!     cargo run --release --bin broadcast -- --listen 127.0.0.1:9001
 //!
-//! It shows the set of connected clients (messages are encoded and compressed once), what becomes of clients that do not
-//! read, and the end: Ctrl-C closes all connections with 1001, a second Ctrl-C drops them.
+//! It shows the set of connected clients (messages are encoded and compressed once), what becomes of clients that do
+//! not read, and the end: Ctrl-C closes all connections with 1001, a second Ctrl-C drops them.
 
 use std::time::Duration;
 
