@@ -133,7 +133,9 @@ impl HandshakeError {
             | Self::Timeout
             | Self::Eof
             | Self::HttpVersion
+            | Self::NotConnect
             | Self::NotUpgrade
+            | Self::Protocol
             | Self::Key
             | Self::Version { .. }
             | Self::Host
