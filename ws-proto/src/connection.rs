@@ -11,7 +11,7 @@ use crate::{
     config::{Config, Role},
     error::{Error, ProtocolError, SendError},
     machine::Machine,
-    message::{Event, Message, Utf8Bytes},
+    message::{Chunk, Event, Message, Utf8Bytes},
     recv::{Receiver, Step},
     send::{MaskingKeys, Sender},
     timer::{Timer, TimerTable},
@@ -240,9 +240,50 @@ impl Connection {
     /// more is delivered, and [`fault`](Self::fault) tells.
     #[inline]
     pub fn advance(&mut self) -> bool {
+        self.find(Receiver::advance)
+    }
+
+    /// Goes on to the next [`chunk`](Self::chunk) of a message, without waiting for the rest of it; `false` if there
+    /// is none until more bytes come. However long a message is, it takes no more memory than a few reads.
+    ///
+    /// Control frames are answered on the way, and skipped. [`Config::max_message`] holds for the sum of the chunks:
+    /// raise it for messages that are longer than memory. [`advance`](Self::advance) may take turns with this; in the
+    /// middle of a message it goes on to what is left of it, as one message, and this goes on with what was collected
+    /// of it.
+    ///
+    /// ```
+    /// # use std::time::Instant;
+    /// # use ws_proto::{Config, Connection, Machine};
+    /// # let now = Instant::now();
+    /// # let mut connection = Connection::client(&Config::default(), [0; 32], now);
+    /// # let mut arrives = |connection: &mut Connection, bytes: &[u8]| {
+    /// #     connection.recv_space()[..bytes.len()].copy_from_slice(bytes);
+    /// #     connection.handle_input(bytes.len(), now);
+    /// # };
+    /// // The first seven bytes of a frame that holds "hello world".
+    /// arrives(&mut connection, b"\x81\x0bhello");
+    /// while connection.advance_chunk() {
+    ///     let chunk = connection.chunk().expect("it stopped at one");
+    ///     assert_eq!((chunk.as_bytes(), chunk.last), (&b"hello"[..], false));
+    /// }
+    /// arrives(&mut connection, b" world");
+    /// assert!(connection.advance_chunk());
+    /// assert_eq!(connection.chunk().map(|chunk| chunk.last), Some(true));
+    /// ```
+    pub fn advance_chunk(&mut self) -> bool {
+        while self.find(Receiver::advance_chunk) {
+            if self.chunk().is_some() {
+                return true;
+            }
+        }
+        false
+    }
+
+    #[inline]
+    fn find(&mut self, advance: impl Fn(&mut Receiver) -> Result<Option<Step>, ProtocolError>) -> bool {
         loop {
-            match self.receiver.advance() {
-                Ok(Some(Step::Text | Step::Binary | Step::Pong)) => return true,
+            match advance(&mut self.receiver) {
+                Ok(Some(Step::Text | Step::Binary | Step::Part(_) | Step::Pong)) => return true,
                 Ok(Some(Step::Ping)) => {
                     self.sender.queue_pong(self.receiver.payload());
                     return true;
@@ -265,6 +306,12 @@ impl Connection {
     #[inline]
     pub fn event(&self) -> Option<Event<'_>> {
         self.receiver.event()
+    }
+
+    /// The piece of a message that [`advance_chunk`](Self::advance_chunk) stopped at, lent until the next call that
+    /// changes anything.
+    pub fn chunk(&self) -> Option<Chunk<'_>> {
+        self.receiver.chunk()
     }
 
     /// The message that [`advance`](Self::advance) stopped at, as its own: moved where it can be, copied where

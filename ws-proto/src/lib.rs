@@ -35,6 +35,6 @@ pub use error::{Error, ProtocolError, SendError};
 pub use handshake::HandshakeError;
 pub use http;
 pub use machine::Machine;
-pub use message::{Event, Message, Text, Utf8Bytes};
+pub use message::{Chunk, Event, Message, Text, Utf8Bytes};
 pub use send::{Fragment, Prepared, Sender};
 pub use timer::Timer;

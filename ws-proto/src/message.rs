@@ -6,6 +6,8 @@ use std::{fmt, ops::Deref};
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use crate::send::Fragment;
+
 /// What happened on a connection, lent until the next call that changes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -28,6 +30,26 @@ impl Event<'_> {
             Self::Binary(payload) => Some(Message::Binary(Bytes::copy_from_slice(payload))),
             Self::Ping(_) | Self::Pong(_) => None,
         }
+    }
+}
+
+/// A piece of a message, lent until the next call that changes the connection. It is whatever had arrived, however the
+/// peer cut the message into frames.
+///
+/// A chunk of text ends with a whole character. Only the last chunk of a message may be empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Chunk<'a> {
+    /// The piece, as it can be sent on: text or binary, as the whole message.
+    pub payload: Fragment<'a>,
+    /// Whether it ends the message.
+    pub last: bool,
+}
+
+impl<'a> Chunk<'a> {
+    /// The bytes of the piece, whichever the kind.
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.payload.as_bytes()
     }
 }
 

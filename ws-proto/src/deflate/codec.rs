@@ -159,6 +159,7 @@ impl Inflater {
                 feed(state, &TAIL_AND_FINAL_BLOCK, out, max) == Ok(Progress::AtStart)
             };
             if !at_end || out.len() > before {
+                out.truncate(before);
                 return Err(ProtocolError::Deflate);
             }
         }

@@ -8,9 +8,11 @@
 //!     └─ the rest of a long frame ───────────────┘
 //! ```
 //!
+//! In chunks, a message is lent from its buffer as it comes, and never collected.
+//!
 //! It knows nothing of what its findings mean for the connection.
 
-mod text;
+pub(crate) mod text;
 
 use bytes::Bytes;
 use text::TextCheck;
@@ -21,7 +23,8 @@ use crate::{
     deflate::Inflater,
     error::ProtocolError,
     frame::{Header, Mask, Opcode},
-    message::{Event, Message, Text},
+    message::{Chunk, Event, Message, Text},
+    send::Fragment,
 };
 
 /// The receiving half of a connection.
@@ -34,8 +37,12 @@ pub(crate) struct Receiver {
     max_short: usize,
     /// Bytes as they came. A frame that is being taken in place has its header consumed already.
     input: Buffer,
-    /// A message that is not in one piece in `input`, as far as it came.
+    /// A message that is not in one piece in `input`, as far as it came and was not lent in chunks.
     message: Buffer,
+    /// The last call asked for chunks.
+    in_chunks: bool,
+    /// How much of the message that is open was lent in chunks.
+    passed: usize,
     /// Kind of the message that is open, and whether a frame of it ended already.
     open: Option<Kind>,
     /// The message that is open is compressed, and so long on the wire so far.
@@ -49,7 +56,7 @@ pub(crate) struct Receiver {
 
 /// Kind of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Text,
     Binary,
 }
@@ -66,6 +73,8 @@ enum State {
     /// Inside the payload of a compressed frame that is inflated to the end of `message`; `left` bytes of it are still
     /// to come.
     Inflating { mask: Mask, fin: bool, left: u64 },
+    /// After the last chunk before a fault.
+    Failed(ProtocolError),
     /// After a Close frame or a fault: whatever comes is dropped.
     Discarding,
 }
@@ -77,6 +86,8 @@ enum Place {
     Input(usize),
     /// All that is pending in `message`.
     Message,
+    /// The first bytes pending in `message`, so many: a chunk, and not the last.
+    Part(usize),
 }
 
 /// What the bytes amounted to.
@@ -86,6 +97,8 @@ pub(crate) enum Step {
     Text,
     /// A binary message is complete.
     Binary,
+    /// Some of a message is there.
+    Part(Kind),
     Ping,
     Pong,
     Close,
@@ -100,6 +113,8 @@ impl Receiver {
             max_short: 0xffff.min(config.max_frame).min(config.max_message),
             input: Buffer::default(),
             message: Buffer::default(),
+            in_chunks: false,
+            passed: 0,
             open: None,
             compressed: None,
             inflater: None,
@@ -129,7 +144,11 @@ impl Receiver {
         }
         let rest_of_frame = match self.state {
             State::InPlace { header, .. } => (header.len as usize).saturating_sub(self.input.len()),
-            State::Header | State::Appending { .. } | State::Inflating { .. } | State::Discarding => 0,
+            State::Header
+            | State::Appending { .. }
+            | State::Inflating { .. }
+            | State::Failed(_)
+            | State::Discarding => 0,
         };
         self.input.reserve(rest_of_frame.max(SHORTEST_READ))
     }
@@ -158,21 +177,74 @@ impl Receiver {
     /// Whether more bytes can be taken. Always so when [`advance`](Self::advance) asked for more; else until
     /// half a block of them waits.
     pub(crate) fn wants_read(&self) -> bool {
-        self.input.len() <= IN_PLACE
+        self.input.len() <= IN_PLACE && !(self.in_chunks && self.message.len() > IN_PLACE)
     }
 
     /// Goes on to the next event, which [`event`](Self::event) then lends; `None` needs more bytes.
     #[inline]
     pub(crate) fn advance(&mut self) -> Result<Option<Step>, ProtocolError> {
+        self.drop_lent();
+        match self.advance_short() {
+            Some(step) => step.map(Some),
+            None => {
+                self.in_chunks = false;
+                self.advance_any()
+            }
+        }
+    }
+
+    /// As [`advance`](Self::advance), but does not wait for a message to be complete: what is there of it is a step,
+    /// too. Text is lent up to its last whole character.
+    ///
+    /// What came before a fault is lent before it, however the bytes are cut.
+    pub(crate) fn advance_chunk(&mut self) -> Result<Option<Step>, ProtocolError> {
+        self.drop_lent();
+        self.in_chunks = true;
+        match self.advance_any() {
+            Ok(None) => Ok(self.lend_part()),
+            Err(error) => self.lend_before(error),
+            step => step,
+        }
+    }
+
+    #[inline]
+    fn drop_lent(&mut self) {
         match self.lent.take() {
             Some((_, Place::Input(len))) => self.input.consume(len),
             Some((_, Place::Message)) => self.message.clear(),
+            Some((_, Place::Part(len))) => self.drop_part(len),
             None => {}
         }
-        match self.advance_short() {
-            Some(step) => step.map(Some),
-            None => self.advance_any(),
+    }
+
+    #[cold]
+    fn drop_part(&mut self, len: usize) {
+        self.message.consume(len);
+        self.passed += len;
+        if let State::Appending { ready, .. } = &mut self.state {
+            *ready -= len;
         }
+    }
+
+    /// Lends what is there of the message that is open, if anything is; not a character that is cut.
+    fn lend_part(&mut self) -> Option<Step> {
+        let kind = self.open?;
+        let len = self.message.len() - self.text.partial_len();
+        (len > 0).then(|| self.lend(Step::Part(kind), Place::Part(len)))
+    }
+
+    /// Lends what is good of the message that is open, and has the fault come next.
+    #[cold]
+    fn lend_before(&mut self, error: ProtocolError) -> Result<Option<Step>, ProtocolError> {
+        let Some(kind) = self.open else { return Err(error) };
+        self.message.truncate(self.max_message - self.passed);
+        if kind == Kind::Text {
+            self.message.truncate(text::valid_len(self.message.pending()));
+        }
+        self.text = TextCheck::default();
+        let part = self.lend_part();
+        self.state = State::Failed(error);
+        part.map(Some).ok_or(error)
     }
 
     /// The common case on its own: a masked message in one frame that came whole, with a length of 7 or 16 bits.
@@ -226,12 +298,19 @@ impl Receiver {
                     if alone && header.len <= self.input.len() as u64 {
                         let payload = &mut self.input.pending_mut()[..header.len as usize];
                         header.mask.apply(payload);
-                        if header.opcode == Opcode::Text {
-                            text::check(payload)?;
+                        if header.opcode == Opcode::Text
+                            && let Err(error) = text::check(payload)
+                        {
+                            if self.in_chunks {
+                                self.message.push(payload);
+                                self.open = Some(Kind::Text);
+                            }
+                            return Err(error);
                         }
                         return Ok(Some(self.lend(step(header.opcode), Place::Input(header.len as usize))));
                     }
-                    self.state = if alone && header.len <= IN_PLACE as u64 {
+                    let in_place = alone && (header.opcode.is_control() || !self.in_chunks);
+                    self.state = if in_place && header.len <= IN_PLACE as u64 {
                         State::InPlace { header, ready: 0 }
                     } else {
                         self.open = self.open.or(Some(match header.opcode {
@@ -248,7 +327,9 @@ impl Receiver {
                                 State::Inflating { mask, fin, left }
                             }
                             None => {
-                                self.message.expect(left as usize);
+                                if !self.in_chunks {
+                                    self.message.expect(left as usize);
+                                }
                                 State::Appending { mask, fin, left, ready: self.message.len() }
                             }
                         }
@@ -291,33 +372,53 @@ impl Receiver {
                     if fin {
                         return self.finish_message().map(Some);
                     }
+                    // What the next header amounts to comes behind it.
+                    if self.in_chunks
+                        && let Some(step) = self.lend_part()
+                    {
+                        return Ok(Some(step));
+                    }
                 }
                 State::Inflating { mut mask, fin, left } => {
-                    let arrived = left.min(self.input.len() as u64) as usize;
+                    let at_once = if self.in_chunks { INFLATED_AT_ONCE } else { usize::MAX };
+                    let arrived = left.min(self.input.len().min(at_once) as u64) as usize;
                     let left = left - arrived as u64;
                     let piece = &mut self.input.pending_mut()[..arrived];
                     mask.apply(piece);
                     let checked = self.message.len();
                     let inflater = self.inflater.as_mut().expect("a message was compressed by agreement");
-                    let inflated = inflater.inflate(piece, &mut self.message, self.max_message);
+                    let max = self.max_message - self.passed;
+                    let inflated = inflater.inflate(piece, &mut self.message, max);
                     self.input.consume(arrived);
                     // What came out before a fault comes first, however the bytes are cut.
                     if self.open == Some(Kind::Text) {
-                        let allowed = self.message.len().min(self.max_message);
+                        let allowed = self.message.len().min(max);
                         self.text.push(&self.message.pending()[checked..allowed])?;
                     }
                     inflated?;
                     if left > 0 {
                         self.state = State::Inflating { mask, fin, left };
-                        return Ok(None);
+                        if self.input.is_empty() {
+                            return Ok(None);
+                        }
+                        if self.message.len() < IN_PLACE {
+                            continue;
+                        }
+                    } else {
+                        self.state = State::Header;
+                        if fin {
+                            inflater.finish(&mut self.message, max)?;
+                            self.compressed = None;
+                            return self.finish_message().map(Some);
+                        }
                     }
-                    self.state = State::Header;
-                    if fin {
-                        inflater.finish(&mut self.message, self.max_message)?;
-                        self.compressed = None;
-                        return self.finish_message().map(Some);
+                    if self.in_chunks
+                        && let Some(step) = self.lend_part()
+                    {
+                        return Ok(Some(step));
                     }
                 }
+                State::Failed(error) => return Err(error),
                 State::Discarding => {
                     self.input.clear();
                     return Ok(None);
@@ -330,6 +431,7 @@ impl Receiver {
     fn finish_message(&mut self) -> Result<Step, ProtocolError> {
         self.text.finish()?;
         let kind = self.open.take().expect("a frame that is appended belongs to a message");
+        self.passed = 0;
         let step = if kind == Kind::Text { Step::Text } else { Step::Binary };
         Ok(self.lend(step, Place::Message))
     }
@@ -360,7 +462,7 @@ impl Receiver {
         if header.len > allowed(self.max_frame) {
             return Err(ProtocolError::FrameTooLong { len: header.len, limit: self.max_frame });
         }
-        let so_far = self.compressed.unwrap_or(self.message.len() as u64);
+        let so_far = self.compressed.unwrap_or((self.passed + self.message.len()) as u64);
         if header.len > allowed(self.max_message) - so_far {
             return Err(ProtocolError::MessageTooLong { limit: self.max_message });
         }
@@ -397,6 +499,7 @@ impl Receiver {
         match self.lent {
             Some((_, Place::Input(len))) => &self.input.pending()[..len],
             Some((_, Place::Message)) => self.message.pending(),
+            Some((_, Place::Part(len))) => &self.message.pending()[..len],
             None => &[],
         }
     }
@@ -411,22 +514,37 @@ impl Receiver {
             Step::Binary => Some(Event::Binary(payload)),
             Step::Ping => Some(Event::Ping(payload)),
             Step::Pong => Some(Event::Pong(payload)),
-            Step::Close => None,
+            Step::Part(_) | Step::Close => None,
         }
+    }
+
+    /// What [`advance_chunk`](Self::advance_chunk) found, if it is of a message.
+    pub(crate) fn chunk(&self) -> Option<Chunk<'_>> {
+        let (step, _) = self.lent?;
+        let payload = self.payload();
+        let (payload, last) = match step? {
+            Step::Text => (Fragment::Text(Text::checked(payload)), true),
+            Step::Binary => (Fragment::Binary(payload), true),
+            Step::Part(Kind::Text) => (Fragment::Text(Text::checked(payload)), false),
+            Step::Part(Kind::Binary) => (Fragment::Binary(payload), false),
+            Step::Ping | Step::Pong | Step::Close => return None,
+        };
+        Some(Chunk { payload, last })
     }
 
     /// The message that [`advance`](Self::advance) found, as its own: moved if it has a buffer to itself.
     pub(crate) fn take_message(&mut self) -> Option<Message> {
         let (step, place) = self.lent.as_mut()?;
-        let (step, place) = (step.take()?, *place);
+        let (step, place) = (step.take_if(|step| !matches!(step, Step::Part(_)))?, *place);
         let payload = match place {
             Place::Input(_) => Bytes::copy_from_slice(self.payload()),
             Place::Message => self.message.take(),
+            Place::Part(_) => return None,
         };
         match step {
             Step::Text => Some(Message::Text(payload.try_into().expect("checked as it arrived"))),
             Step::Binary => Some(Message::Binary(payload)),
-            Step::Ping | Step::Pong | Step::Close => None,
+            Step::Part(_) | Step::Ping | Step::Pong | Step::Close => None,
         }
     }
 }
@@ -446,6 +564,10 @@ fn step(opcode: Opcode) -> Step {
 
 /// Longest frame that waits in the input until it is whole; longer ones move on to the message as they come.
 const IN_PLACE: usize = Buffer::BLOCK / 2;
+
+/// How much of a compressed message is inflated before a chunk is seen to be long enough: 1032 times as much may come
+/// out.
+const INFLATED_AT_ONCE: usize = 256;
 
 /// Least room for a read, so that bytes near the end of a block do not come in small pieces.
 const SHORTEST_READ: usize = Buffer::BLOCK / 4;

@@ -50,6 +50,18 @@ impl TextCheck {
     }
 }
 
+impl TextCheck {
+    /// How many bytes at the end are the start of a character whose rest is still to come.
+    pub(crate) fn partial_len(&self) -> usize {
+        self.partial_len
+    }
+}
+
+/// How many bytes at the start are whole characters.
+pub(crate) fn valid_len(text: &[u8]) -> usize {
+    std::str::from_utf8(text).map_or_else(|error| error.valid_up_to(), str::len)
+}
+
 /// Checks a text that is there as a whole.
 #[inline]
 pub(crate) fn check(text: &[u8]) -> Result<(), ProtocolError> {

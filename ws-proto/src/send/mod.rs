@@ -115,6 +115,16 @@ pub enum Fragment<'a> {
     Binary(&'a [u8]),
 }
 
+impl<'a> Fragment<'a> {
+    /// The bytes of the piece, whichever the kind.
+    pub fn as_bytes(&self) -> &'a [u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(payload) => payload,
+        }
+    }
+}
+
 impl<'a> From<&'a str> for Fragment<'a> {
     fn from(text: &'a str) -> Self {
         Self::Text(text.into())
@@ -257,9 +267,10 @@ impl Sender {
     /// kind.
     pub fn send_fragment(&mut self, fragment: Fragment<'_>, last: bool) -> Result<(), SendError> {
         self.check_room()?;
-        let (opcode, payload) = match fragment {
-            Fragment::Text(text) => (Opcode::Text, text.as_bytes()),
-            Fragment::Binary(payload) => (Opcode::Binary, payload),
+        let payload = fragment.as_bytes();
+        let opcode = match fragment {
+            Fragment::Text(_) => Opcode::Text,
+            Fragment::Binary(_) => Opcode::Binary,
         };
         if self.in_fragment.is_some_and(|kind| kind != opcode) {
             return Err(SendError::InFragment);
