@@ -999,7 +999,7 @@ fn stream_ends_after_its_error() {
 fn forward_echoes() {
     over_roles(&ALL, async |role, mine, theirs| {
         let (mut ws, peer) = open_as(role, mine, theirs).await;
-        let (sink, stream) = peer.split();
+        let (sink, stream) = StreamExt::split(peer);
         let echo = rt::spawn(stream.forward(sink));
         converse_and_close(&mut ws, &short_messages()).await;
         echo.await.unwrap();
@@ -1012,7 +1012,7 @@ fn split_halves_work_in_two_tasks_through_a_full_pipe() {
         const COUNT: usize = 100;
         let (ws, peer) = open_as(role, mine, theirs).await;
         let [mine, theirs] = [ws, peer].map(|ws| {
-            let (mut sink, mut stream) = ws.split();
+            let (mut sink, mut stream) = StreamExt::split(ws);
             let sending = rt::spawn(async move {
                 for i in 0..COUNT {
                     sink.send(binary(i)).await.unwrap();
@@ -1036,7 +1036,7 @@ fn split_half_that_flushes_does_not_take_the_waker_of_the_half_that_receives() {
     both_roles_timed(async |role| {
         let (mine, theirs) = rt::duplex(64);
         let (ws, mut peer) = raw_peer(role, mine, theirs, &Config::default());
-        let (mut sink, mut stream) = ws.split();
+        let (mut sink, mut stream) = StreamExt::split(ws);
         let receiving = rt::spawn(async move { stream.next().await });
         settle().await;
         // The pipe is full, so the flush waits, and reads meanwhile.
@@ -1057,7 +1057,7 @@ fn split_half_that_receives_does_not_take_the_waker_of_the_half_that_flushes() {
     both_roles_timed(async |role| {
         let (mine, theirs) = rt::duplex(64);
         let (ws, mut peer) = raw_peer(role, mine, theirs, &Config::default());
-        let (mut sink, mut stream) = ws.split();
+        let (mut sink, mut stream) = StreamExt::split(ws);
         let sending = rt::spawn(async move { sink.send(binary(1000)).await.map(|()| sink) });
         settle().await;
         let receiving = rt::spawn(async move { stream.next().await.map(|message| (message, stream)) });
@@ -1077,7 +1077,7 @@ fn split_half_that_receives_does_not_take_the_waker_of_the_half_that_flushes() {
 fn split_half_that_closes_does_not_take_the_waker_of_the_half_that_receives() {
     both_roles_timed(async |role| {
         let (ws, mut peer) = raw_pair(role, &config());
-        let (mut sink, mut stream) = ws.split();
+        let (mut sink, mut stream) = StreamExt::split(ws);
         let receiving = rt::spawn(async move { stream.next().await.is_none() });
         settle().await;
         let closing = rt::spawn(async move { sink.close().await.map(|()| sink) });
@@ -1095,7 +1095,7 @@ fn split_half_that_flushes_does_not_take_the_timer_of_the_half_that_receives() {
         let (mine, theirs) = rt::duplex(64);
         let (ws, mut peer) = raw_peer(role, mine, theirs, &config());
         let start = rt::now();
-        let (mut sink, mut stream) = ws.split();
+        let (mut sink, mut stream) = StreamExt::split(ws);
         let receiving = rt::spawn(async move { stream.next().await });
         settle().await;
         let sending = rt::spawn(async move { sink.send(binary(1000)).await.map(|()| sink) });
@@ -1113,7 +1113,7 @@ fn split_half_that_waits_to_flush_learns_of_the_end_from_the_half_that_receives(
     both_roles_timed(async |role| {
         let (mine, theirs) = rt::duplex(64);
         let (ws, peer) = raw_peer(role, mine, theirs, &config());
-        let (mut sink, mut stream) = ws.split();
+        let (mut sink, mut stream) = StreamExt::split(ws);
         let sending = rt::spawn(async move { sink.send(binary(1000)).await });
         settle().await;
         let receiving = rt::spawn(async move { stream.next().await });

@@ -202,6 +202,22 @@ impl From<HandshakeError> for Error {
     }
 }
 
+/// Where only an [`io::Error`] will do: an [`Error::Io`] as it is, any other inside one of the kind that fits.
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        let kind = match error {
+            Error::Io(error) => return error,
+            Error::Protocol(_) => io::ErrorKind::InvalidData,
+            Error::Send(SendError::Closed) => io::ErrorKind::BrokenPipe,
+            Error::Send(_) => io::ErrorKind::InvalidInput,
+            Error::Handshake(_) => io::ErrorKind::Other,
+            Error::Timeout(_) => io::ErrorKind::TimedOut,
+            Error::Abnormal => io::ErrorKind::UnexpectedEof,
+        };
+        Self::new(kind, error)
+    }
+}
+
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         Self::Io(error)

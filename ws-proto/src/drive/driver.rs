@@ -71,12 +71,25 @@ impl<S: Socket> Driver<S> {
         if connection.advance() {
             return Poll::Ready(Ok(true));
         }
-        self.poll_next_event(connection, cx)
+        self.poll_next(connection, Connection::advance, cx)
     }
 
-    fn poll_next_event(
+    /// As [`poll_event`](Self::poll_event), with the next chunk of a message as the event.
+    pub fn poll_chunk(
         &mut self,
         connection: &mut Connection,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<bool, Error>> {
+        if connection.advance_chunk() {
+            return Poll::Ready(Ok(true));
+        }
+        self.poll_next(connection, Connection::advance_chunk, cx)
+    }
+
+    fn poll_next(
+        &mut self,
+        connection: &mut Connection,
+        advance: fn(&mut Connection) -> bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<bool, Error>> {
         let waker = self.wakers.of_reader(cx.waker());
@@ -86,7 +99,7 @@ impl<S: Socket> Driver<S> {
                 return Poll::Ready(self.end(connection, cx).map(|()| false));
             }
             ready!(self.poll_step(connection, cx));
-            if connection.advance() {
+            if advance(connection) {
                 return Poll::Ready(Ok(true));
             }
         }
@@ -182,14 +195,63 @@ impl<S: Socket> Driver<S> {
         let waker = self.wakers.of_writer(cx.waker());
         let cx = &mut Context::from_waker(waker.as_ref().unwrap_or_else(|| cx.waker()));
         for _ in 0..MAX_ROUNDS {
-            while connection.advance() {}
+            // In chunks, so that the rest of a long message is not collected to be dropped.
+            while connection.advance_chunk() {}
             if connection.is_ended() {
-                self.wakers.wake_reader();
                 return Poll::Ready(self.end(connection, cx));
             }
             ready!(self.poll_step(connection, cx));
         }
         yield_now(cx)
+    }
+
+    /// As [`poll_chunk`](Self::poll_chunk), for the task that writes: the one that reads is woken.
+    pub(super) fn poll_end_or_chunk(
+        &mut self,
+        connection: &mut Connection,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<bool, Error>> {
+        let waker = self.wakers.of_writer(cx.waker());
+        let cx = &mut Context::from_waker(waker.as_ref().unwrap_or_else(|| cx.waker()));
+        for _ in 0..MAX_ROUNDS {
+            if connection.advance_chunk() {
+                self.wakers.wake_reader();
+                return Poll::Ready(Ok(true));
+            }
+            if connection.is_ended() {
+                return Poll::Ready(self.end(connection, cx).map(|()| false));
+            }
+            ready!(self.poll_step(connection, cx));
+        }
+        yield_now(cx)
+    }
+
+    /// Goes on until the connection has ended, while another task takes its events.
+    ///
+    /// # Errors
+    ///
+    /// Why it did not end cleanly; the other task is told, too.
+    pub(super) fn poll_ended(
+        &mut self,
+        connection: &mut Connection,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        let waker = self.wakers.of_writer(cx.waker());
+        let cx = &mut Context::from_waker(waker.as_ref().unwrap_or_else(|| cx.waker()));
+        for _ in 0..MAX_ROUNDS {
+            if connection.is_ended() {
+                self.wakers.wake_reader();
+                return Poll::Ready(connection.fault().map_or(Ok(()), |fault| Err(self.error(fault))));
+            }
+            ready!(self.poll_step(connection, cx));
+            self.wakers.wake_reader();
+        }
+        yield_now(cx)
+    }
+
+    /// Who waits for the socket.
+    pub(super) fn wakers(&self) -> &Wakers {
+        &self.wakers
     }
 
     /// Goes on until the client's request is there.
@@ -408,16 +470,22 @@ impl<S: Socket> Driver<S> {
     /// How the connection ended, with a last attempt to write what is left.
     #[cold]
     fn end(&mut self, connection: &mut Connection, cx: &mut Context<'_>) -> Result<(), Error> {
+        // The other task may have found nothing when what ended the connection came.
+        self.wakers.wake_other();
         let _ = self.poll_write(connection, cx);
         if std::mem::replace(&mut self.reported, true) {
             return Ok(());
         }
-        let error = connection.fault().map(|fault| match &self.error {
-            Some(error) if fault == Fault::Abnormal => copy(error).into(),
-            _ => fault.into(),
-        });
+        let error = connection.fault().map(|fault| self.error(fault));
         trace::closed(connection, error.as_ref());
         error.map_or(Ok(()), Err)
+    }
+
+    fn error(&self, fault: Fault) -> Error {
+        match &self.error {
+            Some(error) if fault == Fault::Abnormal => copy(error).into(),
+            _ => fault.into(),
+        }
     }
 
     #[cold]
@@ -455,8 +523,8 @@ fn copy(error: &io::Error) -> io::Error {
 ///
 /// A socket and a timer remember one task each, the last that asked. So where these are two tasks, either registers a
 /// waker that wakes both.
-#[derive(Debug)]
-struct Wakers {
+#[derive(Clone, Debug)]
+pub(super) struct Wakers {
     reader: Waker,
     writer: Waker,
 }
@@ -478,6 +546,24 @@ impl Wakers {
     fn of_writer(&mut self, waker: &Waker) -> Option<Waker> {
         self.writer.clone_from(waker);
         both(waker, &self.reader)
+    }
+
+    /// Becomes as the others.
+    pub(super) fn copy_from(&mut self, other: &Self) {
+        self.reader.clone_from(&other.reader);
+        self.writer.clone_from(&other.writer);
+    }
+
+    pub(super) fn wake(&self) {
+        self.wake_reader();
+        self.writer.wake_by_ref();
+    }
+
+    /// Wakes both tasks, if they are two.
+    fn wake_other(&self) {
+        if !self.reader.will_wake(&self.writer) {
+            self.wake();
+        }
     }
 
     /// Something happened while writing that the other task may wait for.

@@ -10,23 +10,55 @@ use crate::{connection::Connection, error::Error, message::Message};
 pub(super) struct Endpoint<K> {
     pub(super) connection: Connection,
     pub(super) driver: Driver<K>,
+    /// The rest of the message whose chunk came last is not wanted.
+    pub(super) skips: bool,
 }
 
 impl<K: Socket> Endpoint<K> {
     pub(super) fn new(mut connection: Connection, driver: Driver<K>) -> Self {
         connection.set_vectored(driver.socket().is_vectored());
         trace::opened(&connection);
-        Self { connection, driver }
+        Self { connection, driver, skips: false }
     }
 
     #[inline]
     pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Error>> {
+        if self.skips {
+            ready!(self.poll_skip(cx))?;
+        }
         self.driver.poll_event(&mut self.connection, cx)
     }
 
     #[inline]
     pub(super) fn poll_event_with_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Error>> {
+        if self.skips {
+            ready!(self.poll_skip(cx))?;
+        }
         self.driver.poll_event_with_room(&mut self.connection, cx)
+    }
+
+    pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Error>> {
+        if self.skips {
+            ready!(self.poll_skip(cx))?;
+        }
+        self.driver.poll_chunk(&mut self.connection, cx)
+    }
+
+    /// As [`poll_chunk`](Self::poll_chunk), for a task that does not receive, and tells the one that does.
+    pub(super) fn poll_end_or_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Error>> {
+        if self.skips {
+            ready!(self.poll_skip(cx))?;
+        }
+        self.driver.poll_end_or_chunk(&mut self.connection, cx)
+    }
+
+    #[cold]
+    fn poll_skip(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        while self.skips {
+            let more = ready!(self.driver.poll_chunk(&mut self.connection, cx))?;
+            self.skips = more && self.connection.chunk().is_some_and(|chunk| !chunk.last);
+        }
+        Poll::Ready(Ok(()))
     }
 
     pub(super) fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
@@ -44,6 +76,10 @@ impl<K: Socket> Endpoint<K> {
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.driver.poll_flush(&mut self.connection, cx)
+    }
+
+    pub(super) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.driver.poll_ended(&mut self.connection, cx)
     }
 
     pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {

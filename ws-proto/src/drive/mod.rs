@@ -2,18 +2,22 @@
 //!
 //! An adapter brings its runtime's streams and timer as a [`Socket`], as [`Connect`] how a client opens them and as
 //! [`Listen`] how a server does. All else is here: the loop ([`Driver`]), the connection that an application holds
-//! ([`WebSocket`]) or reaches from elsewhere ([`Clients`]), the handshakes before it ([`Handshake`], [`client`]), the
-//! way to a server ([`Connector`], [`Reconnect`]), and a server ([`Acceptor`], [`Server`]).
+//! ([`WebSocket`]), splits ([`ReadHalf`], [`WriteHalf`]) or reaches from elsewhere ([`Clients`]), the handshakes before
+//! it ([`Handshake`], [`client`]), the way to a server ([`Connector`], [`Reconnect`]), and a server ([`Acceptor`],
+//! [`Server`]).
 
 mod acceptor;
+mod byte_stream;
 mod clients;
 mod connect;
 mod driver;
 mod endpoint;
 mod handshake;
+mod pieces;
 mod reconnect;
 mod server;
 mod shared;
+mod split;
 mod tasks;
 mod trace;
 mod websocket;
@@ -25,12 +29,15 @@ use std::{
 };
 
 pub use acceptor::{Acceptor, Failure, Peer};
+pub use byte_stream::ByteStream;
 pub use clients::{Broadcast, Client, Clients};
 pub use connect::{Connect, Connector};
 pub use driver::Driver;
 pub use handshake::{Handshake, client};
+pub use pieces::{MessageReader, MessageWriter, ReadBytes, WriteBytes};
 pub use reconnect::Reconnect;
 pub use server::{Bind, Handle, Listen, Server};
+pub use split::{ReadHalf, ReuniteError, WriteHalf, reunite};
 pub use websocket::WebSocket;
 
 /// What a runtime gives: a socket, a clock and a timer. The methods follow the rules of `std::task`: one that is

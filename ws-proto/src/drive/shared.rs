@@ -9,18 +9,20 @@
 //!          collects mail ◄──│                      │
 //!                           └──────────────────────┘
 //! ```
+//!
+//! The endpoint of two halves lies here for good; either has it for the length of a poll.
 
 use std::{
     collections::VecDeque,
     fmt,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
-use super::{Socket, endpoint::Endpoint};
+use super::{Socket, driver::Wakers, endpoint::Endpoint};
 use crate::{
     close::CloseCode,
     error::SendError,
@@ -36,17 +38,24 @@ pub(super) struct Shared<K> {
 }
 
 struct State<K> {
-    /// The endpoint, while its task waits.
+    /// The endpoint, while its task waits, or of two halves.
     endpoint: Option<Box<Endpoint<K>>>,
-    /// What others sent while it was in hand, or had no room; bounded as the queue of the endpoint.
-    mail: VecDeque<Mail>,
-    mail_len: usize,
+    mailbox: Mailbox,
     high_water: usize,
     /// What the endpoint had queued when it was last seen.
     queued: usize,
     is_open: bool,
     /// Whom mail concerns.
-    task: Waker,
+    wakers: Wakers,
+    /// Of two halves the one that reads is gone.
+    reader_gone: bool,
+}
+
+/// What others sent while the endpoint was in hand, or had no room; bounded as its queue.
+#[derive(Default)]
+struct Mailbox {
+    mail: VecDeque<Mail>,
+    len: usize,
 }
 
 /// What others want of a connection.
@@ -72,12 +81,12 @@ impl<K> Shared<K> {
     pub(super) fn new(sender: &Sender) -> Self {
         let state = State {
             endpoint: None,
-            mail: VecDeque::new(),
-            mail_len: 0,
+            mailbox: Mailbox::default(),
             high_water: sender.high_water(),
             queued: sender.buffered_amount(),
             is_open: sender.is_open(),
-            task: Waker::noop().clone(),
+            wakers: Wakers::default(),
+            reader_gone: false,
         };
         Self { state: Mutex::new(state), mail: AtomicBool::new(false) }
     }
@@ -96,13 +105,39 @@ impl<K> Shared<K> {
         }
     }
 
+    /// Leaves the endpoint here, for two halves.
+    pub(super) fn leave(&self, endpoint: Option<Box<Endpoint<K>>>) {
+        let mut state = self.lock();
+        state.endpoint = endpoint;
+        state.reader_gone = false;
+    }
+
+    /// The half that reads is gone; the other one may wait for it.
+    pub(super) fn reader_leaves(&self) {
+        let mut state = self.lock();
+        state.reader_gone = true;
+        let wakers = state.wakers.clone();
+        drop(state);
+        wakers.wake();
+    }
+
     /// The endpoint is gone: there is nothing to send through any more.
-    pub(super) fn end(&self) {
+    fn end(&self) {
         let mut state = self.lock();
         state.is_open = false;
-        let mail = std::mem::take(&mut state.mail);
+        let gone = (state.endpoint.take(), std::mem::take(&mut state.mailbox));
         drop(state);
-        drop(mail);
+        drop(gone);
+    }
+}
+
+/// A shared endpoint as its owner holds it: without it there is nothing to send through.
+#[derive(Debug)]
+pub(super) struct Owned<K>(pub(super) Arc<Shared<K>>);
+
+impl<K> Drop for Owned<K> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
@@ -111,28 +146,16 @@ impl<K: Socket> Shared<K> {
     pub(super) fn ask<T>(
         &self,
         hand: &mut Option<Box<Endpoint<K>>>,
-        mut ask: impl FnMut(&mut Endpoint<K>, &mut Context<'_>) -> Poll<T>,
+        ask: impl FnMut(&mut Endpoint<K>, &mut Context<'_>) -> Poll<T>,
         cx: &mut Context<'_>,
     ) -> Poll<T> {
         self.take_back(hand);
         let Some(endpoint) = hand else { return Poll::Pending };
-        if self.mail.load(Ordering::Acquire) {
-            self.lock().deliver(endpoint, &self.mail);
-        }
-        loop {
-            if let Poll::Ready(answer) = ask(endpoint, cx) {
-                if !endpoint.connection.sender().is_open() {
-                    self.lock().is_open = false;
-                }
-                return Poll::Ready(answer);
-            }
-            let mut state = self.lock();
-            // What came meanwhile leaves before this waits.
-            if !state.deliver(endpoint, &self.mail) {
-                state.task.clone_from(cx.waker());
-                state.is_open = endpoint.connection.sender().is_open();
+        match self.ask_or_lock(endpoint, ask, cx) {
+            Ok(answer) => Poll::Ready(answer),
+            Err(mut state) => {
                 state.endpoint = hand.take();
-                return Poll::Pending;
+                Poll::Pending
             }
         }
     }
@@ -141,22 +164,88 @@ impl<K: Socket> Shared<K> {
     pub(super) fn ask_in_hand<T>(
         &self,
         endpoint: &mut Endpoint<K>,
-        ask: impl FnOnce(&mut Endpoint<K>, &mut Context<'_>) -> Poll<T>,
+        ask: impl FnMut(&mut Endpoint<K>, &mut Context<'_>) -> Poll<T>,
         cx: &mut Context<'_>,
     ) -> Poll<T> {
-        let mut state = self.lock();
-        state.task.clone_from(cx.waker());
-        state.deliver(endpoint, &self.mail);
-        state.is_open = endpoint.connection.sender().is_open();
-        state.queued = endpoint.connection.buffered_amount();
-        drop(state);
-        ask(endpoint, cx)
+        self.ask_or_lock(endpoint, ask, cx).map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// The answer, or the lock if it has to be waited for and no mail has come that would leave before.
+    fn ask_or_lock<T>(
+        &self,
+        endpoint: &mut Endpoint<K>,
+        mut ask: impl FnMut(&mut Endpoint<K>, &mut Context<'_>) -> Poll<T>,
+        cx: &mut Context<'_>,
+    ) -> Result<T, MutexGuard<'_, State<K>>> {
+        if self.mail.load(Ordering::Acquire) {
+            self.lock().mailbox.deliver(endpoint, &self.mail);
+        }
+        loop {
+            if let Poll::Ready(answer) = ask(endpoint, cx) {
+                if !endpoint.connection.sender().is_open() {
+                    self.lock().is_open = false;
+                }
+                return Ok(answer);
+            }
+            let mut state = self.lock();
+            if !state.mailbox.deliver(endpoint, &self.mail) {
+                state.wakers.copy_from(endpoint.driver.wakers());
+                state.is_open = endpoint.connection.sender().is_open();
+                state.queued = endpoint.connection.buffered_amount();
+                return Err(state);
+            }
+        }
+    }
+
+    /// Asks the endpoint of two halves, for one of them.
+    pub(super) fn ask_in_place<T>(
+        &self,
+        mut ask: impl FnMut(&mut Endpoint<K>, &mut Context<'_>) -> Poll<T>,
+        cx: &mut Context<'_>,
+    ) -> Poll<T> {
+        let mut guard = self.lock();
+        let State { endpoint, mailbox, wakers, .. } = &mut *guard;
+        let endpoint = endpoint.as_mut().expect(IN_PLACE);
+        mailbox.deliver(endpoint, &self.mail);
+        loop {
+            let answer = ask(endpoint, cx);
+            let delivered = mailbox.deliver(endpoint, &self.mail);
+            wakers.copy_from(endpoint.driver.wakers());
+            if answer.is_pending() && delivered {
+                continue;
+            }
+            let wakers = delivered.then(|| wakers.clone());
+            drop(guard);
+            // This half may be done, so the other one is to write it.
+            if let Some(wakers) = wakers {
+                wakers.wake();
+            }
+            return answer;
+        }
+    }
+
+    /// Does something with the endpoint of two halves that does not wait.
+    pub(super) fn with<T>(&self, act: impl FnOnce(&mut Endpoint<K>) -> T) -> T {
+        act(self.lock().endpoint.as_mut().expect(IN_PLACE))
+    }
+
+    /// Has the tasks of both halves look again.
+    pub(super) fn wake(&self) {
+        let wakers = self.lock().wakers.clone();
+        wakers.wake();
+    }
+
+    pub(super) fn is_reader_gone(&self) -> bool {
+        self.lock().reader_gone
     }
 }
 
-impl<K: Socket> State<K> {
+/// Nothing but the end of both halves takes their endpoint away.
+const IN_PLACE: &str = "the endpoint lies here until both halves are gone";
+
+impl Mailbox {
     /// Hands mail to the endpoint, as far as it takes it; whether it took any.
-    fn deliver(&mut self, endpoint: &mut Endpoint<K>, flag: &AtomicBool) -> bool {
+    fn deliver<K: Socket>(&mut self, endpoint: &mut Endpoint<K>, flag: &AtomicBool) -> bool {
         let before = self.mail.len();
         while let Some(mail) = self.mail.front() {
             match endpoint.take_mail(mail) {
@@ -164,7 +253,7 @@ impl<K: Socket> State<K> {
                 Err(SendError::Full | SendError::InFragment) => break,
                 // Nothing can be sent any more.
                 Ok(()) | Err(_) => {
-                    self.mail_len -= mail.len();
+                    self.len -= mail.len();
                     self.mail.pop_front();
                 }
             }
@@ -172,22 +261,28 @@ impl<K: Socket> State<K> {
         flag.store(!self.mail.is_empty(), Ordering::Release);
         self.mail.len() < before
     }
+}
 
+impl<K: Socket> State<K> {
     /// Keeps mail for the task of the endpoint.
     fn keep(&mut self, mail: Mail, flag: &AtomicBool) -> Result<(), SendError> {
         let is_full = self.buffered_amount() >= self.high_water;
         if is_full && matches!(mail, Mail::Message(_) | Mail::Prepared(_)) {
             return Err(SendError::Full);
         }
-        self.mail_len += mail.len();
-        self.mail.push_back(mail);
+        self.mailbox.len += mail.len();
+        self.mailbox.mail.push_back(mail);
         flag.store(true, Ordering::Release);
         Ok(())
     }
 
     fn buffered_amount(&self) -> usize {
         let queued = self.endpoint.as_ref().map_or(self.queued, |e| e.connection.buffered_amount());
-        queued + self.mail_len
+        queued + self.mailbox.len
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.endpoint.as_mut().map_or(self.is_open, |endpoint| endpoint.connection.sender().is_open())
     }
 }
 
@@ -229,22 +324,22 @@ impl<K: Socket + Send> Member for Shared<K> {
     fn post(&self, mail: Mail) -> Result<(), SendError> {
         let mut guard = self.lock();
         let state = &mut *guard;
-        if !state.is_open && !matches!(mail, Mail::Terminate) {
+        if !state.is_open() && !matches!(mail, Mail::Terminate) {
             return Err(SendError::Closed);
         }
         // The task has to see to all but messages that left whole: deadlines begin, the socket is waited for.
         let mut wakes = true;
         match &mut state.endpoint {
-            Some(endpoint) if state.mail.is_empty() => match endpoint.send_now(&mail) {
+            Some(endpoint) if state.mailbox.mail.is_empty() => match endpoint.send_now(&mail) {
                 Err(SendError::InFragment) => state.keep(mail, &self.mail)?,
                 written => wakes = written?.is_pending() || !endpoint.connection.sender().is_open(),
             },
             Some(_) | None => state.keep(mail, &self.mail)?,
         }
-        let task = wakes.then(|| state.task.clone());
+        let wakers = wakes.then(|| state.wakers.clone());
         drop(guard);
-        if let Some(task) = task {
-            task.wake();
+        if let Some(wakers) = wakers {
+            wakers.wake();
         }
         Ok(())
     }
@@ -254,7 +349,7 @@ impl<K: Socket + Send> Member for Shared<K> {
     }
 
     fn is_open(&self) -> bool {
-        self.lock().is_open
+        self.lock().is_open()
     }
 }
 

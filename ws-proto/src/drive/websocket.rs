@@ -10,16 +10,17 @@ use futures_core::Stream;
 use futures_sink::Sink;
 
 use super::{
-    Driver, Socket,
+    Driver, MessageReader, MessageWriter, ReadHalf, Socket, WriteHalf,
     clients::{Client, Membership},
     endpoint::Endpoint,
-    shared::Shared,
+    shared::{Owned, Shared},
+    split,
 };
 use crate::{
     close::{CloseCode, Closed},
     connection::{Connection, Fault},
     error::Error,
-    message::{Event, Message},
+    message::{Chunk, Event, Message},
     send::{Fragment, Prepared, Sender},
 };
 
@@ -56,13 +57,20 @@ pub struct WebSocket<K> {
     /// In hand, but while a future of this waits: see [`Waiting`].
     endpoint: Option<Box<Endpoint<K>>>,
     /// Where others send through it, if anybody does.
-    shared: Option<Arc<Shared<K>>>,
+    shared: Option<Owned<K>>,
     membership: Option<Membership>,
 }
 
 impl<K: Socket> WebSocket<K> {
     pub(super) fn new(connection: Connection, driver: Driver<K>) -> Self {
         Self { endpoint: Some(Box::new(Endpoint::new(connection, driver))), shared: None, membership: None }
+    }
+
+    /// What two halves became again.
+    pub(super) fn reunited(shared: Owned<K>, membership: Option<Membership>) -> Self {
+        let mut endpoint = None;
+        shared.0.take_back(&mut endpoint);
+        Self { endpoint, shared: Some(shared), membership }
     }
 
     /// A WebSocket over a stream whose handshake is over, made elsewhere: see [`Connection::server`],
@@ -152,6 +160,63 @@ impl<K: Socket> WebSocket<K> {
     /// For a long message that is kept or sent on this saves the copy that a lent payload needs.
     pub fn take_message(&mut self) -> Option<Message> {
         self.endpoint_mut().connection.take_message()
+    }
+
+    /// The next piece of a message, lent, as soon as there is one: for messages that are longer than memory, or of use
+    /// before they are complete. `None` once the connection has ended.
+    ///
+    /// It holds no more memory than a few reads, however long the message and its frames are.
+    /// [`Config::max_message`](crate::Config::max_message) and [`Config::max_frame`](crate::Config::max_frame) still
+    /// hold for the whole: raise them. Control frames are answered and skipped. In the middle of a message the other
+    /// methods that receive go on to what is left of it, as one message.
+    ///
+    /// [`recv_reader`](Self::recv_reader) gives one message as a reader of bytes.
+    ///
+    /// ```
+    /// # use ws_proto::{Error, drive::{Socket, WebSocket}};
+    /// # async fn example(from: &mut WebSocket<impl Socket>, to: &mut WebSocket<impl Socket>) -> Result<(), Error> {
+    /// while let Some(chunk) = from.recv_chunk().await? {
+    ///     to.send_fragment(chunk.payload, chunk.last).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv). What came before is handed out before, so that an error in the middle of a message says
+    /// that the chunks before it are no whole message.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn recv_chunk(&mut self) -> Result<Option<Chunk<'_>>, Error> {
+        let (endpoint, more) = self.wait(Endpoint::poll_chunk).await;
+        Ok(if more? { endpoint.connection.chunk() } else { None })
+    }
+
+    /// The next message as a reader of its bytes, as soon as some of it is there; `None` once the connection has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn recv_reader(&mut self) -> Result<Option<MessageReader<'_, K>>, Error> {
+        let (_, more) = self.wait(Endpoint::poll_chunk).await;
+        Ok(if more? { MessageReader::new(self) } else { None })
+    }
+
+    /// A text message to be written piece by piece, as bytes of UTF-8. It begins with the first write.
+    pub fn text_writer(&mut self) -> MessageWriter<'_, K> {
+        MessageWriter::new(self, true)
+    }
+
+    /// A binary message to be written piece by piece. It begins with the first write.
+    pub fn binary_writer(&mut self) -> MessageWriter<'_, K> {
+        MessageWriter::new(self, false)
     }
 
     /// Sends a message: queues it and writes everything that is queued.
@@ -304,6 +369,35 @@ impl<K: Socket> WebSocket<K> {
         self.membership.as_ref()?.client()
     }
 
+    /// Two halves, to receive in one task and send in another. No task is spawned, and whichever half is polled does
+    /// what the connection needs: answers pings, writes what is queued, minds the deadlines.
+    ///
+    /// A place in [`Clients`](super::Clients) is kept until both halves are dropped.
+    /// [`reunite`](super::reunite) makes a WebSocket of them again.
+    ///
+    /// ```
+    /// # use ws_proto::{Error, drive::{Socket, WebSocket}};
+    /// # async fn example(ws: WebSocket<impl Socket>) -> Result<(), Error> {
+    /// let (mut reader, mut writer) = ws.split();
+    /// let receive = async move {
+    ///     while let Some(message) = reader.recv().await? {
+    ///         println!("{message:?}");
+    ///     }
+    ///     Ok::<_, Error>(())
+    /// };
+    /// let send = async move { writer.send("hello").await };
+    /// // To be spawned or joined, as tasks or in one.
+    /// # receive.await?;
+    /// # send.await
+    /// # }
+    /// ```
+    pub fn split(mut self) -> (ReadHalf<K>, WriteHalf<K>) {
+        self.share();
+        let shared = self.shared.expect("it was shared just now");
+        shared.0.leave(self.endpoint);
+        split::halves(shared, self.membership)
+    }
+
     /// Drops the connection without a Close frame; the peer sees 1006.
     pub fn terminate(self) {}
 
@@ -343,12 +437,12 @@ impl<K: Socket> WebSocket<K> {
     }
 
     #[inline]
-    fn endpoint(&self) -> &Endpoint<K> {
+    pub(super) fn endpoint(&self) -> &Endpoint<K> {
         self.endpoint.as_ref().expect(IN_HAND)
     }
 
     #[inline]
-    fn endpoint_mut(&mut self) -> &mut Endpoint<K> {
+    pub(super) fn endpoint_mut(&mut self) -> &mut Endpoint<K> {
         self.endpoint.as_mut().expect(IN_HAND)
     }
 
@@ -362,35 +456,28 @@ impl<K: Socket> WebSocket<K> {
     }
 
     /// Asks once; the caller may drop all interest in the answer, so the endpoint stays in hand.
-    fn ask<T>(
+    pub(super) fn ask<T>(
         &mut self,
         cx: &mut Context<'_>,
-        ask: impl FnOnce(&mut Endpoint<K>, &mut Context<'_>) -> Poll<T>,
+        mut ask: impl FnMut(&mut Endpoint<K>, &mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
         let endpoint = self.endpoint.as_mut().expect(IN_HAND);
         match &self.shared {
             None => ask(endpoint, cx),
-            Some(shared) => shared.ask_in_hand(endpoint, ask, cx),
+            Some(shared) => shared.0.ask_in_hand(endpoint, ask, cx),
         }
     }
 
     /// Lets others send through this, from its next wait on.
     pub(super) fn share(&mut self) -> Arc<Shared<K>> {
         let endpoint = self.endpoint.as_mut().expect(IN_HAND);
-        let shared = self.shared.get_or_insert_with(|| Arc::new(Shared::new(endpoint.connection.sender())));
-        Arc::clone(shared)
+        let shared =
+            self.shared.get_or_insert_with(|| Owned(Arc::new(Shared::new(endpoint.connection.sender()))));
+        Arc::clone(&shared.0)
     }
 
     pub(super) fn join(&mut self, membership: Membership) {
         self.membership = Some(membership);
-    }
-}
-
-impl<K> Drop for WebSocket<K> {
-    fn drop(&mut self) {
-        if let Some(shared) = &self.shared {
-            shared.end();
-        }
     }
 }
 
@@ -422,7 +509,7 @@ where
         let ws = this.ws.take().expect("polled once more after it was ready");
         let answer = match &ws.shared {
             None => (this.ask)(ws.endpoint_mut(), cx),
-            Some(shared) => shared.ask(&mut ws.endpoint, &mut this.ask, cx),
+            Some(shared) => shared.0.ask(&mut ws.endpoint, &mut this.ask, cx),
         };
         match answer {
             Poll::Ready(answer) => Poll::Ready((ws.endpoint_mut(), answer)),
@@ -439,7 +526,7 @@ impl<K, F> Drop for Waiting<'_, K, F> {
         if let Some(ws) = &mut self.ws
             && let Some(shared) = &ws.shared
         {
-            shared.take_back(&mut ws.endpoint);
+            shared.0.take_back(&mut ws.endpoint);
         }
     }
 }
