@@ -8,7 +8,7 @@ mod pair;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pair::*;
-use ws_proto::{Config, Machine};
+use ws_proto::{Config, Connection, Machine};
 
 #[test]
 fn a_million_empty_fragments_cost_nothing() {
@@ -104,10 +104,37 @@ fn idle_connections_hold_no_buffers() {
     }
 }
 
+#[test]
+fn a_message_of_a_gibibyte_in_chunks_costs_a_few_reads() {
+    let _one = one_at_a_time();
+    const GIB: u64 = 1 << 30;
+    let config = Config { max_frame: 1 << 40, max_message: 1 << 40, ..timeless() };
+    for role in ROLES {
+        let mut connection = connection(role, &config);
+        let before = resident();
+        feed_chunks(&mut connection, &binary("").len_as(Len::Bits64(GIB)).toward(role).bytes());
+        let (mut fed, mut lent, mut last) = (0, 0, false);
+        while fed < GIB {
+            assert!(!connection.advance_chunk());
+            // What the space holds is as good as any payload, and costs no copy.
+            let len = (connection.recv_space().len() as u64).min(GIB - fed) as usize;
+            connection.handle_input(len, start());
+            fed += len as u64;
+            while connection.advance_chunk() {
+                let chunk = connection.chunk().unwrap();
+                lent += chunk.as_bytes().len() as u64;
+                last = chunk.last;
+            }
+        }
+        assert_eq!((lent, last), (GIB, true));
+        assert_grew_at_most(before, 2 << 20);
+    }
+}
+
 #[cfg(feature = "deflate")]
 mod deflate {
     use flate2::{Compress, Compression};
-    use ws_proto::{Connection, DeflateConfig, DeflatePool, Fault, ProtocolError, Role};
+    use ws_proto::{DeflateConfig, DeflatePool, Fault, ProtocolError, Role};
 
     use super::{
         pair::deflate::{agreed, compressed, deflate, deflated, flushed, prose},
@@ -264,6 +291,25 @@ mod deflate {
         }
     }
 
+    #[test]
+    fn a_message_that_inflates_to_a_gibibyte_in_chunks_costs_a_few_reads() {
+        let _one = one_at_a_time();
+        let config = Config { max_frame: 1 << 40, max_message: 1 << 40, ..timeless() };
+        let mut compressor = Compress::new(Compression::best(), false);
+        let piece = flushed(&mut compressor, &vec![0; 8 << 20]);
+        for role in ROLES {
+            let mut connection = agreed(role, &config, &DeflateConfig::default(), "");
+            feed_chunks(&mut connection, &join(role, &[compressed(BINARY, &piece).fin(false)]));
+            let before = resident();
+            let mut lent = 0;
+            for _ in 0..128 {
+                lent += feed_chunks(&mut connection, &join(role, &[continuation(&piece).fin(false)]));
+            }
+            assert_eq!(lent, 1 << 30);
+            assert_grew_at_most(before, 4 << 20);
+        }
+    }
+
     /// A connection that wrote its half of the handshake.
     fn idle(role: Role, deflate: &DeflateConfig, params: &str) -> Connection {
         let mut connection = agreed(role, &timeless(), deflate, params);
@@ -281,6 +327,17 @@ mod deflate {
     }
 
     const BOTH: &str = "; server_no_context_takeover; client_no_context_takeover";
+}
+
+/// Has the connection read bytes and lend them in chunks: how many.
+fn feed_chunks(connection: &mut Connection, bytes: &[u8]) -> usize {
+    let mut lent = 0;
+    feed_machine(connection, bytes, start(), |connection| {
+        while connection.advance_chunk() {
+            lent += connection.chunk().unwrap().as_bytes().len();
+        }
+    });
+    lent
 }
 
 const MIB: usize = 1024 * 1024;

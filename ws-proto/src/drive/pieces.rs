@@ -66,8 +66,8 @@ pub trait WriteBytes {
 /// Text is checked as it comes: bytes that are no UTF-8 are never read. Dropped before its end, it has the rest of the
 /// message skipped by the next call that receives.
 ///
-/// An error in the middle of a message (the peer vanished, broke the protocol, passed a limit) is an error here, and not
-/// an end.
+/// What goes wrong in the middle of a message (the peer vanished, broke the protocol, passed a limit) is an error here,
+/// and not an end.
 ///
 /// ```
 /// # use std::future::poll_fn;

@@ -395,7 +395,12 @@ impl Receiver {
                         let allowed = self.message.len().min(max);
                         self.text.push(&self.message.pending()[checked..allowed])?;
                     }
-                    inflated?;
+                    inflated.map_err(|error| match error {
+                        ProtocolError::MessageTooLong { .. } => {
+                            ProtocolError::MessageTooLong { limit: self.max_message }
+                        }
+                        error => error,
+                    })?;
                     if left > 0 {
                         self.state = State::Inflating { mask, fin, left };
                         if self.input.is_empty() {
