@@ -4,8 +4,14 @@
 //! kinds: another WebSocket of the adapter, or a [`Raw`] stream that the test reads and writes frame by frame.
 //! Each test runs in a thread of its own and fails when it takes longer than [`LIMIT`].
 
+#[path = "adapter/byte_stream.rs"]
+mod byte_stream;
 #[path = "adapter/from_request.rs"]
 mod from_request;
+#[path = "adapter/pieces.rs"]
+mod pieces;
+#[path = "adapter/split.rs"]
+mod split;
 
 use std::{
     io,
@@ -25,9 +31,10 @@ use ws_proto::{Connection, Role};
 use crate::rt::{
     self, Link, SECOND,
     ws::{
-        AcceptError, Bytes, ClientConfig, CloseCode, Config, Error, Event, Handshake, HandshakeError,
-        HeadLimits, Initiator, Message, OriginPolicy, Prepared, ProtocolError, SendError, Server,
-        ServerConfig, Timer, WebSocket, accept, accept_with, client, client_request, connect, connect_with,
+        AcceptError, Bytes, Chunk, ClientConfig, CloseCode, Config, Error, Event, Fragment, Handshake,
+        HandshakeError, HeadLimits, Initiator, Message, OriginPolicy, Prepared, ProtocolError, SendError,
+        Server, ServerConfig, Timer, WebSocket, accept, accept_with, client, client_request, connect,
+        connect_with,
         http::{HeaderName, HeaderValue, Request, Response, StatusCode},
     },
 };

@@ -283,7 +283,9 @@ impl Connection {
     fn find(&mut self, advance: impl Fn(&mut Receiver) -> Result<Option<Step>, ProtocolError>) -> bool {
         loop {
             match advance(&mut self.receiver) {
-                Ok(Some(Step::Text | Step::Binary | Step::Part(_) | Step::Pong)) => return true,
+                Ok(Some(Step::Text | Step::Binary | Step::TextPart | Step::BinaryPart | Step::Pong)) => {
+                    return true;
+                }
                 Ok(Some(Step::Ping)) => {
                     self.sender.queue_pong(self.receiver.payload());
                     return true;

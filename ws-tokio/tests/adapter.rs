@@ -15,7 +15,7 @@ mod rt {
     };
 
     use tokio::{
-        io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+        io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
         net::{TcpListener, TcpStream},
         runtime::{Builder, Runtime},
     };
@@ -31,6 +31,9 @@ mod rt {
 
     /// Any stream.
     pub(crate) type Link = Box<dyn Stream>;
+
+    /// What its bytes are driven through.
+    pub(crate) type Socket = ws_tokio::Io<Link>;
 
     pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
         runtime().block_on(future)
@@ -146,5 +149,62 @@ mod rt {
 
     pub(crate) async fn shutdown(link: &mut Link) -> io::Result<()> {
         link.shutdown().await
+    }
+
+    /// What reads and writes bytes over messages, by the traits of the runtime.
+    pub(crate) mod bytes {
+        use ws_proto::drive::{ReadBytes, WriteBytes};
+        pub(crate) use ws_tokio::AsyncIo;
+
+        use super::*;
+
+        pub(crate) async fn read(
+            io: &mut AsyncIo<impl ReadBytes + Unpin>,
+            buf: &mut [u8],
+        ) -> io::Result<usize> {
+            AsyncReadExt::read(io, buf).await
+        }
+
+        pub(crate) async fn read_to_end(io: &mut AsyncIo<impl ReadBytes + Unpin>) -> io::Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            io.read_to_end(&mut bytes).await?;
+            Ok(bytes)
+        }
+
+        pub(crate) async fn read_line(io: &mut AsyncIo<impl ReadBytes + Unpin>) -> io::Result<String> {
+            let mut line = String::new();
+            io.read_line(&mut line).await?;
+            Ok(line)
+        }
+
+        pub(crate) async fn write(
+            io: &mut AsyncIo<impl WriteBytes + Unpin>,
+            bytes: &[u8],
+        ) -> io::Result<usize> {
+            AsyncWriteExt::write(io, bytes).await
+        }
+
+        pub(crate) async fn write_all(
+            io: &mut AsyncIo<impl WriteBytes + Unpin>,
+            bytes: &[u8],
+        ) -> io::Result<()> {
+            AsyncWriteExt::write_all(io, bytes).await
+        }
+
+        pub(crate) async fn flush(io: &mut AsyncIo<impl WriteBytes + Unpin>) -> io::Result<()> {
+            AsyncWriteExt::flush(io).await
+        }
+
+        pub(crate) async fn shutdown(io: &mut AsyncIo<impl WriteBytes + Unpin>) -> io::Result<()> {
+            AsyncWriteExt::shutdown(io).await
+        }
+
+        /// Copies both ways until both are at their ends.
+        pub(crate) async fn tunnel(
+            a: &mut AsyncIo<impl ReadBytes + WriteBytes + Unpin>,
+            b: &mut Link,
+        ) -> io::Result<(u64, u64)> {
+            tokio::io::copy_bidirectional(a, b).await
+        }
     }
 }

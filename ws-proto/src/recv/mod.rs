@@ -56,7 +56,7 @@ pub(crate) struct Receiver {
 
 /// Kind of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+enum Kind {
     Text,
     Binary,
 }
@@ -97,10 +97,12 @@ pub(crate) enum Step {
     Text,
     /// A binary message is complete.
     Binary,
-    /// Some of a message is there.
-    Part(Kind),
-    Ping,
+    /// Some of a text message is there.
+    TextPart,
+    /// Some of a binary message is there.
+    BinaryPart,
     Pong,
+    Ping,
     Close,
 }
 
@@ -230,7 +232,8 @@ impl Receiver {
     fn lend_part(&mut self) -> Option<Step> {
         let kind = self.open?;
         let len = self.message.len() - self.text.partial_len();
-        (len > 0).then(|| self.lend(Step::Part(kind), Place::Part(len)))
+        let step = if kind == Kind::Text { Step::TextPart } else { Step::BinaryPart };
+        (len > 0).then(|| self.lend(step, Place::Part(len)))
     }
 
     /// Lends what is good of the message that is open, and has the fault come next.
@@ -519,7 +522,7 @@ impl Receiver {
             Step::Binary => Some(Event::Binary(payload)),
             Step::Ping => Some(Event::Ping(payload)),
             Step::Pong => Some(Event::Pong(payload)),
-            Step::Part(_) | Step::Close => None,
+            Step::TextPart | Step::BinaryPart | Step::Close => None,
         }
     }
 
@@ -527,20 +530,20 @@ impl Receiver {
     pub(crate) fn chunk(&self) -> Option<Chunk<'_>> {
         let (step, _) = self.lent?;
         let payload = self.payload();
-        let (payload, last) = match step? {
-            Step::Text => (Fragment::Text(Text::checked(payload)), true),
-            Step::Binary => (Fragment::Binary(payload), true),
-            Step::Part(Kind::Text) => (Fragment::Text(Text::checked(payload)), false),
-            Step::Part(Kind::Binary) => (Fragment::Binary(payload), false),
+        let step = step?;
+        let payload = match step {
+            Step::Text | Step::TextPart => Fragment::Text(Text::checked(payload)),
+            Step::Binary | Step::BinaryPart => Fragment::Binary(payload),
             Step::Ping | Step::Pong | Step::Close => return None,
         };
-        Some(Chunk { payload, last })
+        Some(Chunk { payload, last: matches!(step, Step::Text | Step::Binary) })
     }
 
     /// The message that [`advance`](Self::advance) found, as its own: moved if it has a buffer to itself.
     pub(crate) fn take_message(&mut self) -> Option<Message> {
         let (step, place) = self.lent.as_mut()?;
-        let (step, place) = (step.take_if(|step| !matches!(step, Step::Part(_)))?, *place);
+        let (step, place) =
+            (step.take_if(|step| !matches!(step, Step::TextPart | Step::BinaryPart))?, *place);
         let payload = match place {
             Place::Input(_) => Bytes::copy_from_slice(self.payload()),
             Place::Message => self.message.take(),
@@ -549,7 +552,7 @@ impl Receiver {
         match step {
             Step::Text => Some(Message::Text(payload.try_into().expect("checked as it arrived"))),
             Step::Binary => Some(Message::Binary(payload)),
-            Step::Part(_) | Step::Ping | Step::Pong | Step::Close => None,
+            Step::TextPart | Step::BinaryPart | Step::Ping | Step::Pong | Step::Close => None,
         }
     }
 }
