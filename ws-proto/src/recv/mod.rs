@@ -84,10 +84,8 @@ enum State {
 enum Place {
     /// The first bytes pending in `input`, so many.
     Input(usize),
-    /// All that is pending in `message`.
-    Message,
-    /// The first bytes pending in `message`, so many: a chunk, and not the last.
-    Part(usize),
+    /// The first bytes pending in `message`, so many.
+    Message(usize),
 }
 
 /// What the bytes amounted to.
@@ -97,13 +95,13 @@ pub(crate) enum Step {
     Text,
     /// A binary message is complete.
     Binary,
+    Ping,
+    Pong,
+    Close,
     /// Some of a text message is there.
     TextPart,
     /// Some of a binary message is there.
     BinaryPart,
-    Pong,
-    Ping,
-    Close,
 }
 
 impl Receiver {
@@ -213,16 +211,18 @@ impl Receiver {
     fn drop_lent(&mut self) {
         match self.lent.take() {
             Some((_, Place::Input(len))) => self.input.consume(len),
-            Some((_, Place::Message)) => self.message.clear(),
-            Some((_, Place::Part(len))) => self.drop_part(len),
+            Some((_, Place::Message(len))) => self.drop_message(len),
             None => {}
         }
     }
 
+    /// Drops what was lent of the message; the rest of it is still to come, if it is open.
     #[cold]
-    fn drop_part(&mut self, len: usize) {
+    fn drop_message(&mut self, len: usize) {
         self.message.consume(len);
-        self.passed += len;
+        if self.open.is_some() {
+            self.passed += len;
+        }
         if let State::Appending { ready, .. } = &mut self.state {
             *ready -= len;
         }
@@ -233,7 +233,7 @@ impl Receiver {
         let kind = self.open?;
         let len = self.message.len() - self.text.partial_len();
         let step = if kind == Kind::Text { Step::TextPart } else { Step::BinaryPart };
-        (len > 0).then(|| self.lend(step, Place::Part(len)))
+        (len > 0).then(|| self.lend(step, Place::Message(len)))
     }
 
     /// Lends what is good of the message that is open, and has the fault come next.
@@ -441,7 +441,7 @@ impl Receiver {
         let kind = self.open.take().expect("a frame that is appended belongs to a message");
         self.passed = 0;
         let step = if kind == Kind::Text { Step::Text } else { Step::Binary };
-        Ok(self.lend(step, Place::Message))
+        Ok(self.lend(step, Place::Message(self.message.len())))
     }
 
     fn lend(&mut self, step: Step, place: Place) -> Step {
@@ -506,8 +506,7 @@ impl Receiver {
     pub(crate) fn payload(&self) -> &[u8] {
         match self.lent {
             Some((_, Place::Input(len))) => &self.input.pending()[..len],
-            Some((_, Place::Message)) => self.message.pending(),
-            Some((_, Place::Part(len))) => &self.message.pending()[..len],
+            Some((_, Place::Message(len))) => &self.message.pending()[..len],
             None => &[],
         }
     }
@@ -542,12 +541,14 @@ impl Receiver {
     /// The message that [`advance`](Self::advance) found, as its own: moved if it has a buffer to itself.
     pub(crate) fn take_message(&mut self) -> Option<Message> {
         let (step, place) = self.lent.as_mut()?;
-        let (step, place) =
-            (step.take_if(|step| !matches!(step, Step::TextPart | Step::BinaryPart))?, *place);
+        let (step, place) = (step.take_if(|step| !matches!(step, Step::TextPart | Step::BinaryPart))?, place);
         let payload = match place {
-            Place::Input(_) => Bytes::copy_from_slice(self.payload()),
-            Place::Message => self.message.take(),
-            Place::Part(_) => return None,
+            Place::Input(len) => Bytes::copy_from_slice(&self.input.pending()[..*len]),
+            Place::Message(_) => {
+                let payload = self.message.take();
+                *place = Place::Message(0);
+                payload
+            }
         };
         match step {
             Step::Text => Some(Message::Text(payload.try_into().expect("checked as it arrived"))),
