@@ -92,18 +92,18 @@ impl<S: Socket> Driver<S> {
         advance: fn(&mut Connection) -> bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<bool, Error>> {
-        let waker = self.wakers.of_reader(cx.waker());
-        let cx = &mut Context::from_waker(waker.as_ref().unwrap_or_else(|| cx.waker()));
-        for _ in 0..MAX_ROUNDS {
-            if connection.is_ended() {
-                return Poll::Ready(self.end(connection, cx).map(|()| false));
+        self.reading(cx, |driver, cx| {
+            for _ in 0..MAX_ROUNDS {
+                if connection.is_ended() {
+                    return Poll::Ready(driver.end(connection, cx).map(|()| false));
+                }
+                ready!(driver.poll_step(connection, cx));
+                if advance(connection) {
+                    return Poll::Ready(Ok(true));
+                }
             }
-            ready!(self.poll_step(connection, cx));
-            if advance(connection) {
-                return Poll::Ready(Ok(true));
-            }
-        }
-        yield_now(cx)
+            yield_now(cx)
+        })
     }
 
     /// As [`poll_event`](Self::poll_event), and with room for a message of any length whenever there is an event.
@@ -123,12 +123,11 @@ impl<S: Socket> Driver<S> {
             if connection.sender().is_full() && !connection.is_ended() {
                 continue;
             }
-            let waker = self.wakers.of_reader(cx.waker());
-            let cx = &mut Context::from_waker(waker.as_ref().unwrap_or_else(|| cx.waker()));
             if connection.is_ended() {
-                return Poll::Ready(self.end(connection, cx).map(|()| false));
+                return self
+                    .reading(cx, |driver, cx| Poll::Ready(driver.end(connection, cx).map(|()| false)));
             }
-            ready!(self.poll_step(connection, cx));
+            ready!(self.reading(cx, |driver, cx| driver.poll_step(connection, cx)));
         }
         yield_now(cx)
     }
@@ -147,18 +146,18 @@ impl<S: Socket> Driver<S> {
         if !connection.sender().is_full() {
             return Poll::Ready(Ok(()));
         }
-        let waker = self.wakers.of_writer(cx.waker());
-        let cx = &mut Context::from_waker(waker.as_ref().unwrap_or_else(|| cx.waker()));
-        while connection.sender().is_full() {
-            if connection.is_ended() {
-                return Poll::Ready(Err(unwritten(connection)));
+        self.writing(cx, |driver, cx| {
+            while connection.sender().is_full() {
+                if connection.is_ended() {
+                    return Poll::Ready(Err(unwritten(connection)));
+                }
+                if driver.poll_write(connection, cx).is_pending() {
+                    ready!(driver.poll_read_or_wait(connection, cx));
+                    driver.wakers.reader.wake();
+                }
             }
-            if self.poll_write(connection, cx).is_pending() {
-                ready!(self.poll_read_or_wait(connection, cx));
-                self.wakers.wake_reader();
-            }
-        }
-        Poll::Ready(self.written(connection))
+            Poll::Ready(driver.written(connection))
+        })
     }
 
     /// Ready once everything that was queued is written and flushed. While the peer does not take it, what the
@@ -172,18 +171,18 @@ impl<S: Socket> Driver<S> {
         connection: &mut Connection,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
-        let waker = self.wakers.of_writer(cx.waker());
-        let cx = &mut Context::from_waker(waker.as_ref().unwrap_or_else(|| cx.waker()));
-        loop {
-            if self.poll_write(connection, cx).is_ready() {
-                return Poll::Ready(self.written(connection));
+        self.writing(cx, |driver, cx| {
+            loop {
+                if driver.poll_write(connection, cx).is_ready() {
+                    return Poll::Ready(driver.written(connection));
+                }
+                if connection.is_ended() {
+                    return Poll::Ready(Err(unwritten(connection)));
+                }
+                ready!(driver.poll_read_or_wait(connection, cx));
+                driver.wakers.reader.wake();
             }
-            if connection.is_ended() {
-                return Poll::Ready(Err(unwritten(connection)));
-            }
-            ready!(self.poll_read_or_wait(connection, cx));
-            self.wakers.wake_reader();
-        }
+        })
     }
 
     /// Goes on until the connection has ended; messages that still come are dropped.
@@ -192,17 +191,17 @@ impl<S: Socket> Driver<S> {
     ///
     /// As [`poll_event`](Self::poll_event).
     pub fn poll_end(&mut self, connection: &mut Connection, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let waker = self.wakers.of_writer(cx.waker());
-        let cx = &mut Context::from_waker(waker.as_ref().unwrap_or_else(|| cx.waker()));
-        for _ in 0..MAX_ROUNDS {
-            // In chunks, so that the rest of a long message is not collected to be dropped.
-            while connection.advance_chunk() {}
-            if connection.is_ended() {
-                return Poll::Ready(self.end(connection, cx));
+        self.writing(cx, |driver, cx| {
+            for _ in 0..MAX_ROUNDS {
+                // In chunks, so that the rest of a long message is not collected to be dropped.
+                while connection.advance_chunk() {}
+                if connection.is_ended() {
+                    return Poll::Ready(driver.end(connection, cx));
+                }
+                ready!(driver.poll_step(connection, cx));
             }
-            ready!(self.poll_step(connection, cx));
-        }
-        yield_now(cx)
+            yield_now(cx)
+        })
     }
 
     /// As [`poll_chunk`](Self::poll_chunk), for the task that writes: the one that reads is woken.
@@ -211,19 +210,19 @@ impl<S: Socket> Driver<S> {
         connection: &mut Connection,
         cx: &mut Context<'_>,
     ) -> Poll<Result<bool, Error>> {
-        let waker = self.wakers.of_writer(cx.waker());
-        let cx = &mut Context::from_waker(waker.as_ref().unwrap_or_else(|| cx.waker()));
-        for _ in 0..MAX_ROUNDS {
-            if connection.advance_chunk() {
-                self.wakers.wake_reader();
-                return Poll::Ready(Ok(true));
+        self.writing(cx, |driver, cx| {
+            for _ in 0..MAX_ROUNDS {
+                if connection.advance_chunk() {
+                    driver.wakers.reader.wake();
+                    return Poll::Ready(Ok(true));
+                }
+                if connection.is_ended() {
+                    return Poll::Ready(driver.end(connection, cx).map(|()| false));
+                }
+                ready!(driver.poll_step(connection, cx));
             }
-            if connection.is_ended() {
-                return Poll::Ready(self.end(connection, cx).map(|()| false));
-            }
-            ready!(self.poll_step(connection, cx));
-        }
-        yield_now(cx)
+            yield_now(cx)
+        })
     }
 
     /// Goes on until the connection has ended, while another task takes its events.
@@ -236,17 +235,39 @@ impl<S: Socket> Driver<S> {
         connection: &mut Connection,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
-        let waker = self.wakers.of_writer(cx.waker());
-        let cx = &mut Context::from_waker(waker.as_ref().unwrap_or_else(|| cx.waker()));
-        for _ in 0..MAX_ROUNDS {
-            if connection.is_ended() {
-                self.wakers.wake_reader();
-                return Poll::Ready(connection.fault().map_or(Ok(()), |fault| Err(self.error(fault))));
+        self.writing(cx, |driver, cx| {
+            for _ in 0..MAX_ROUNDS {
+                if connection.is_ended() {
+                    driver.wakers.reader.wake();
+                    return Poll::Ready(connection.fault().map_or(Ok(()), |fault| Err(driver.error(fault))));
+                }
+                ready!(driver.poll_step(connection, cx));
+                driver.wakers.reader.wake();
             }
-            ready!(self.poll_step(connection, cx));
-            self.wakers.wake_reader();
-        }
-        yield_now(cx)
+            yield_now(cx)
+        })
+    }
+
+    /// Asks for the one that waits for events.
+    fn reading<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: impl FnOnce(&mut Self, &mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        let waker = self.wakers.of_reader(cx.waker());
+        let answer = ask(self, &mut Context::from_waker(waker.as_ref().unwrap_or_else(|| cx.waker())));
+        self.wakers.reader.hears(answer)
+    }
+
+    /// Asks for the one that waits to write.
+    fn writing<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: impl FnOnce(&mut Self, &mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        let waker = self.wakers.of_writer(cx.waker());
+        let answer = ask(self, &mut Context::from_waker(waker.as_ref().unwrap_or_else(|| cx.waker())));
+        self.wakers.writer.hears(answer)
     }
 
     /// Who waits for the socket.
@@ -449,11 +470,11 @@ impl<S: Socket> Driver<S> {
     }
 
     /// Whether writing went well so far.
-    fn written(&self, connection: &mut Connection) -> Result<(), Error> {
+    fn written(&mut self, connection: &mut Connection) -> Result<(), Error> {
         match &self.error {
             Some(error) if connection.sender().is_broken() => {
                 // Who waits for events is to learn of it, too.
-                self.wakers.wake_reader();
+                self.wakers.reader.wake();
                 Err(copy(error).into())
             }
             _ => Ok(()),
@@ -471,7 +492,7 @@ impl<S: Socket> Driver<S> {
     #[cold]
     fn end(&mut self, connection: &mut Connection, cx: &mut Context<'_>) -> Result<(), Error> {
         // The other task may have found nothing when what ended the connection came.
-        self.wakers.wake_other();
+        self.wakers.wake();
         let _ = self.poll_write(connection, cx);
         if std::mem::replace(&mut self.reported, true) {
             return Ok(());
@@ -519,64 +540,81 @@ fn copy(error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), error.to_string())
 }
 
-/// Who waits for the socket: the task that waits for events, and the one that waits to write.
+/// Who waits for the socket: the future that waits for events, and the one that waits to write.
 ///
 /// A socket and a timer remember one task each, the last that asked. So where these are two tasks, either registers a
-/// waker that wakes both.
+/// waker that wakes both. Where they are two futures of one task, what either finds for the other still has to wake it,
+/// as the other may have been polled before.
 #[derive(Clone, Debug)]
 pub(super) struct Wakers {
-    reader: Waker,
-    writer: Waker,
+    reader: Waiting,
+    writer: Waiting,
+}
+
+#[derive(Clone, Debug)]
+struct Waiting {
+    waker: Waker,
+    /// Its last answer was that it has to wait, and it was not woken since.
+    waits: bool,
 }
 
 impl Default for Wakers {
     fn default() -> Self {
-        Self { reader: Waker::noop().clone(), writer: Waker::noop().clone() }
+        let nobody = Waiting { waker: Waker::noop().clone(), waits: false };
+        Self { reader: nobody.clone(), writer: nobody }
     }
 }
 
 impl Wakers {
-    /// The waker to register for the task that waits for events; `None` if its own will do.
+    /// The waker to register for the one that waits for events; `None` if its own will do.
     fn of_reader(&mut self, waker: &Waker) -> Option<Waker> {
-        self.reader.clone_from(waker);
+        self.reader.asks(waker);
         both(waker, &self.writer)
     }
 
-    /// The waker to register for the task that waits to write; `None` if its own will do.
+    /// The waker to register for the one that waits to write; `None` if its own will do.
     fn of_writer(&mut self, waker: &Waker) -> Option<Waker> {
-        self.writer.clone_from(waker);
+        self.writer.asks(waker);
         both(waker, &self.reader)
     }
 
     /// Becomes as the others.
     pub(super) fn copy_from(&mut self, other: &Self) {
-        self.reader.clone_from(&other.reader);
-        self.writer.clone_from(&other.writer);
-    }
-
-    pub(super) fn wake(&self) {
-        self.wake_reader();
-        self.writer.wake_by_ref();
-    }
-
-    /// Wakes both tasks, if they are two.
-    fn wake_other(&self) {
-        if !self.reader.will_wake(&self.writer) {
-            self.wake();
+        for (own, other) in [(&mut self.reader, &other.reader), (&mut self.writer, &other.writer)] {
+            own.waker.clone_from(&other.waker);
+            own.waits = other.waits;
         }
     }
 
-    /// Something happened while writing that the other task may wait for.
-    fn wake_reader(&self) {
-        if !self.reader.will_wake(&self.writer) {
-            self.reader.wake_by_ref();
+    pub(super) fn wake(&mut self) {
+        self.reader.wake();
+        self.writer.wake();
+    }
+}
+
+impl Waiting {
+    fn asks(&mut self, waker: &Waker) {
+        self.waker.clone_from(waker);
+        self.waits = false;
+    }
+
+    /// Notes whether it has to wait.
+    fn hears<T>(&mut self, answer: Poll<T>) -> Poll<T> {
+        self.waits = answer.is_pending();
+        answer
+    }
+
+    /// Something happened that it may wait for.
+    fn wake(&mut self) {
+        if std::mem::take(&mut self.waits) {
+            self.waker.wake_by_ref();
         }
     }
 }
 
-fn both(own: &Waker, other: &Waker) -> Option<Waker> {
-    let alone = own.will_wake(other) || other.will_wake(Waker::noop());
-    (!alone).then(|| Arc::new(Both(own.clone(), other.clone())).into())
+fn both(own: &Waker, other: &Waiting) -> Option<Waker> {
+    let alone = !other.waits || own.will_wake(&other.waker);
+    (!alone).then(|| Arc::new(Both(own.clone(), other.waker.clone())).into())
 }
 
 struct Both(Waker, Waker);

@@ -116,7 +116,7 @@ impl<K> Shared<K> {
     pub(super) fn reader_leaves(&self) {
         let mut state = self.lock();
         state.reader_gone = true;
-        let wakers = state.wakers.clone();
+        let mut wakers = state.wakers.clone();
         drop(state);
         wakers.wake();
     }
@@ -217,7 +217,7 @@ impl<K: Socket> Shared<K> {
             let wakers = delivered.then(|| wakers.clone());
             drop(guard);
             // This half may be done, so the other one is to write it.
-            if let Some(wakers) = wakers {
+            if let Some(mut wakers) = wakers {
                 wakers.wake();
             }
             return answer;
@@ -231,7 +231,7 @@ impl<K: Socket> Shared<K> {
 
     /// Has the tasks of both halves look again.
     pub(super) fn wake(&self) {
-        let wakers = self.lock().wakers.clone();
+        let mut wakers = self.lock().wakers.clone();
         wakers.wake();
     }
 
@@ -338,7 +338,7 @@ impl<K: Socket + Send> Member for Shared<K> {
         }
         let wakers = wakes.then(|| state.wakers.clone());
         drop(guard);
-        if let Some(wakers) = wakers {
+        if let Some(mut wakers) = wakers {
             wakers.wake();
         }
         Ok(())
