@@ -241,6 +241,30 @@ fn s7_1_2_writer_closes_while_the_reader_waits() {
 }
 
 #[test]
+fn s7_1_2_halves_of_one_task_close_in_either_order() {
+    // They share a waker, so that what one finds for the other has to wake the task that is running.
+    both_roles_timed(async |role| {
+        for writer_first in [true, false] {
+            let (ws, mut peer) = pair(role, 64);
+            let (mut reader, mut writer) = ws.split();
+            let closing = async {
+                if writer_first {
+                    let (closed, received) = join(writer.close(CloseCode::NORMAL, ""), reader.recv()).await;
+                    (closed, received)
+                } else {
+                    let (received, closed) = join(reader.recv(), writer.close(CloseCode::NORMAL, "")).await;
+                    (closed, received)
+                }
+            };
+            let ((closed, received), answered) =
+                within(5, join(closing, peer.recv())).await.expect("no deadline has to pass");
+            closed.unwrap();
+            assert_matches!((received, answered), (Ok(None), Ok(None)));
+        }
+    });
+}
+
+#[test]
 fn s5_5_1_messages_still_arrive_while_the_writer_closes() {
     both_roles_timed(async |role| {
         let (mut reader, mut writer, mut peer) = split_over(role, 64 * 1024);

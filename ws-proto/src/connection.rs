@@ -240,7 +240,16 @@ impl Connection {
     /// more is delivered, and [`fault`](Self::fault) tells.
     #[inline]
     pub fn advance(&mut self) -> bool {
-        self.find(Receiver::advance)
+        loop {
+            match self.receiver.advance() {
+                Ok(Some(Step::Text | Step::Binary | Step::Pong)) => return true,
+                found => {
+                    if let Some(stops) = self.settle(found) {
+                        return stops;
+                    }
+                }
+            }
+        }
     }
 
     /// Goes on to the next [`chunk`](Self::chunk) of a message, without waiting for the rest of it; `false` if there
@@ -271,37 +280,39 @@ impl Connection {
     /// assert_eq!(connection.chunk().map(|chunk| chunk.last), Some(true));
     /// ```
     pub fn advance_chunk(&mut self) -> bool {
-        while self.find(Receiver::advance_chunk) {
-            if self.chunk().is_some() {
-                return true;
+        loop {
+            let found = self.receiver.advance_chunk();
+            match self.settle(found) {
+                Some(true) if self.chunk().is_some() => return true,
+                Some(false) => return false,
+                // A ping or pong, or nothing to stop at.
+                Some(true) | None => {}
             }
         }
-        false
     }
 
-    #[inline]
-    fn find(&mut self, advance: impl Fn(&mut Receiver) -> Result<Option<Step>, ProtocolError>) -> bool {
-        loop {
-            match advance(&mut self.receiver) {
-                Ok(Some(Step::Text | Step::Binary | Step::TextPart | Step::BinaryPart | Step::Pong)) => {
-                    return true;
-                }
-                Ok(Some(Step::Ping)) => {
-                    self.sender.queue_pong(self.receiver.payload());
-                    return true;
-                }
-                Ok(Some(Step::Close)) => self.peer_closes(),
-                Ok(None) => {
-                    self.sender.place_pong();
-                    if self.incoming != Incoming::Open {
-                        self.incoming = Incoming::Drained;
-                        self.end_if_drained();
-                    }
-                    return false;
-                }
-                Err(error) => self.fail(error),
+    /// Does what a finding asks for; whether it is an event, or `None` to look for another one.
+    fn settle(&mut self, found: Result<Option<Step>, ProtocolError>) -> Option<bool> {
+        match found {
+            Ok(Some(Step::Text | Step::Binary | Step::TextPart | Step::BinaryPart | Step::Pong)) => {
+                return Some(true);
             }
+            Ok(Some(Step::Ping)) => {
+                self.sender.queue_pong(self.receiver.payload());
+                return Some(true);
+            }
+            Ok(Some(Step::Close)) => self.peer_closes(),
+            Ok(None) => {
+                self.sender.place_pong();
+                if self.incoming != Incoming::Open {
+                    self.incoming = Incoming::Drained;
+                    self.end_if_drained();
+                }
+                return Some(false);
+            }
+            Err(error) => self.fail(error),
         }
+        None
     }
 
     /// The event that [`advance`](Self::advance) stopped at, lent until the next call that changes anything.

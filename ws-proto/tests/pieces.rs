@@ -23,7 +23,7 @@ fn chunks_are_the_message_at_every_cut() {
         ],
         // A character over three frames, a ping inside it.
         &[
-            text("a\u{1f980}b".as_bytes()[..2].to_vec()).fin(false),
+            text(&"a\u{1f980}b".as_bytes()[..2]).fin(false),
             continuation([0x9f]).fin(false),
             ping(""),
             continuation([0xa6, 0x80, b'b']),
@@ -255,7 +255,7 @@ fn limit_holds_when_the_rest_is_received_whole() {
             feed_bytes(&mut connection, &join(role, &[binary(pattern(100)).fin(false)]));
             assert!(connection.advance_chunk());
             let rest = continuation(pattern(len - 100));
-            let events = feed_frames(&mut connection, &[rest.clone()]);
+            let events = feed_frames(&mut connection, std::slice::from_ref(&rest));
             assert_eq!(events, if fits { vec![binary(rest.payload)] } else { vec![] }, "{len}");
             assert_eq!(connection.fault().is_none(), fits);
         }

@@ -16,10 +16,10 @@ use crate::close::CloseCode;
 ///
 /// - *Reading* gives the payloads of the peer's messages one after the other, those of text messages, too; where one
 ///   ends does not show, and none is collected. The end is the peer's Close frame; any other end is an error.
-/// - *Writing* sends each write as a binary message, a long one as several. They leave by a flush, when the output queue
+/// - *Writing* sends each write as a binary message, a long one in part. They leave by a flush, when the output queue
 ///   is at its high-water mark, and when reading would wait. Writes of a few bytes are better gathered before.
-/// - *Shutdown* closes with 1000 behind what was written, and waits for the peer's Close frame and the end of TCP. If the
-///   peer still sends bytes, it only waits for them: what was not read stays to be read, up to the end.
+/// - *Shutdown* closes with 1000 behind what was written, and waits for the peer's Close frame and the end of TCP. Where
+///   bytes are there that were not read, it does not wait behind them: they stay to be read, up to the end.
 ///
 /// Neither direction takes more memory than its buffers: a peer that is not read is held up, and a writer waits for a
 /// peer that does not read. Dropped, it closes the stream without a Close frame.

@@ -2,9 +2,9 @@
 //!
 //! An adapter brings its runtime's streams and timer as a [`Socket`], as [`Connect`] how a client opens them and as
 //! [`Listen`] how a server does. All else is here: the loop ([`Driver`]), the connection that an application holds
-//! ([`WebSocket`]), splits ([`ReadHalf`], [`WriteHalf`]) or reaches from elsewhere ([`Clients`]), the handshakes before
-//! it ([`Handshake`], [`client`]), the way to a server ([`Connector`], [`Reconnect`]), and a server ([`Acceptor`],
-//! [`Server`]).
+//! ([`WebSocket`]), splits ([`ReadHalf`], [`WriteHalf`]) or reaches from elsewhere ([`Clients`]), its messages as bytes
+//! ([`MessageReader`], [`MessageWriter`], [`ByteStream`]), the handshakes before it ([`Handshake`], [`client`]), the way
+//! to a server ([`Connector`], [`Reconnect`]), and a server ([`Acceptor`], [`Server`]).
 
 mod acceptor;
 mod byte_stream;

@@ -141,12 +141,12 @@ impl<K: Socket> WebSocket<K> {
 /// One message as a writer of bytes, from [`WebSocket::text_writer`] or [`WebSocket::binary_writer`].
 ///
 /// Each write is a fragment of the message (RFC 6455 section 5.4), so many short ones are better gathered before. They
-/// leave by [`poll_flush`](WriteBytes::poll_flush), and when the queue is at its high-water mark; writing waits while it
-/// is. Control frames pass between them. [`finish`](Self::finish) or [`poll_shutdown`](WriteBytes::poll_shutdown) ends
-/// the message.
+/// leave by [`poll_flush`](WriteBytes::poll_flush), and when the queue is at its high-water mark; while it is, writing
+/// waits. Control frames pass between them. [`finish`](Self::finish) or [`poll_shutdown`](WriteBytes::poll_shutdown)
+/// ends the message.
 ///
-/// Text is checked: bytes that are no UTF-8 are [`InvalidData`](io::ErrorKind::InvalidData), and never sent. A write may
-/// cut a character, a fragment does not.
+/// Text is checked: bytes that are no UTF-8 are [`InvalidData`](io::ErrorKind::InvalidData), and never sent. A write
+/// may cut a character, a fragment does not.
 ///
 /// Dropped before, it leaves the message open, as a write may be cancelled: until another writer of the kind, or
 /// [`WebSocket::send_fragment`], ends it, other messages are refused with
