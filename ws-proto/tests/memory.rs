@@ -8,7 +8,7 @@ mod pair;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pair::*;
-use ws_proto::{Config, Connection, Machine};
+use ws_proto::{Config, Connection, Machine, Role};
 
 #[test]
 fn a_million_empty_fragments_cost_nothing() {
@@ -107,17 +107,17 @@ fn idle_connections_hold_no_buffers() {
 #[test]
 fn a_message_of_a_gibibyte_in_chunks_costs_a_few_reads() {
     let _one = one_at_a_time();
-    const GIB: u64 = 1 << 30;
     let config = Config { max_frame: 1 << 40, max_message: 1 << 40, ..timeless() };
-    for role in ROLES {
+    // What a server gets has to be unmasked, which takes its time without optimisation.
+    for (role, total) in [(Role::Client, 1 << 30), (Role::Server, 1 << 28)] {
         let mut connection = connection(role, &config);
         let before = resident();
-        feed_chunks(&mut connection, &binary("").len_as(Len::Bits64(GIB)).toward(role).bytes());
+        feed_chunks(&mut connection, &binary("").len_as(Len::Bits64(total)).toward(role).bytes());
         let (mut fed, mut lent, mut last) = (0, 0, false);
-        while fed < GIB {
+        while fed < total {
             assert!(!connection.advance_chunk());
             // What the space holds is as good as any payload, and costs no copy.
-            let len = (connection.recv_space().len() as u64).min(GIB - fed) as usize;
+            let len = (connection.recv_space().len() as u64).min(total - fed) as usize;
             connection.handle_input(len, start());
             fed += len as u64;
             while connection.advance_chunk() {
@@ -126,7 +126,7 @@ fn a_message_of_a_gibibyte_in_chunks_costs_a_few_reads() {
                 last = chunk.last;
             }
         }
-        assert_eq!((lent, last), (GIB, true));
+        assert_eq!((lent, last), (total, true));
         assert_grew_at_most(before, 2 << 20);
     }
 }
@@ -134,7 +134,7 @@ fn a_message_of_a_gibibyte_in_chunks_costs_a_few_reads() {
 #[cfg(feature = "deflate")]
 mod deflate {
     use flate2::{Compress, Compression};
-    use ws_proto::{DeflateConfig, DeflatePool, Fault, ProtocolError, Role};
+    use ws_proto::{DeflateConfig, DeflatePool, Fault, ProtocolError};
 
     use super::{
         pair::deflate::{agreed, compressed, deflate, deflated, flushed, prose},
@@ -292,7 +292,7 @@ mod deflate {
     }
 
     #[test]
-    fn a_message_that_inflates_to_a_gibibyte_in_chunks_costs_a_few_reads() {
+    fn a_message_that_inflates_to_256_mib_in_chunks_costs_a_few_reads() {
         let _one = one_at_a_time();
         let config = Config { max_frame: 1 << 40, max_message: 1 << 40, ..timeless() };
         let mut compressor = Compress::new(Compression::best(), false);
@@ -302,10 +302,10 @@ mod deflate {
             feed_chunks(&mut connection, &join(role, &[compressed(BINARY, &piece).fin(false)]));
             let before = resident();
             let mut lent = 0;
-            for _ in 0..128 {
+            for _ in 0..32 {
                 lent += feed_chunks(&mut connection, &join(role, &[continuation(&piece).fin(false)]));
             }
-            assert_eq!(lent, 1 << 30);
+            assert_eq!(lent, 1 << 28);
             assert_grew_at_most(before, 4 << 20);
         }
     }

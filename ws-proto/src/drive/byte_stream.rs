@@ -18,8 +18,8 @@ use crate::close::CloseCode;
 ///   ends does not show, and none is collected. The end is the peer's Close frame; any other end is an error.
 /// - *Writing* sends each write as a binary message, a long one in part. They leave by a flush, when the output queue
 ///   is at its high-water mark, and when reading would wait. Writes of a few bytes are better gathered before.
-/// - *Shutdown* closes with 1000 behind what was written, and waits for the peer's Close frame and the end of TCP. Where
-///   bytes are there that were not read, it does not wait behind them: they stay to be read, up to the end.
+/// - *Shutdown* closes with 1000 behind what was written, and waits for the peer's Close frame and the end of TCP. It
+///   does not wait behind bytes that are there and not read: they stay to be read, up to the end.
 ///
 /// Neither direction takes more memory than its buffers: a peer that is not read is held up, and a writer waits for a
 /// peer that does not read. Dropped, it closes the stream without a Close frame.
