@@ -2,7 +2,10 @@
 
 use std::future::poll_fn;
 
-use ws_proto::drive::{Clients, ReadHalf, SlowConsumer, WriteHalf, reunite};
+use ws_proto::{
+    SlowConsumer,
+    drive::{Clients, ReadHalf, WriteHalf, reunite},
+};
 
 use super::*;
 
