@@ -1,14 +1,13 @@
 //! The servers that have pages, too: started, asked for one, and spoken to.
 
-use std::{
-    io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+mod process;
+
+use std::time::Duration;
 
 use http_body_util::Empty;
 use hyper::{client::conn::http2, ext::Protocol};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use process::Process;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -30,12 +29,13 @@ fn axum_server_serves_a_page_and_a_websocket() {
 
 #[tokio::main(flavor = "current_thread")]
 async fn serves_a_page_and_a_websocket(program: &str) {
-    let server = Server::start(program);
+    let server = Process::start(program, &["--listen", "127.0.0.1:0"]);
+    let address = server.url.strip_prefix("http://").and_then(|url| url.strip_suffix('/')).unwrap();
     let conversation = async {
-        let page = page(&server.address).await;
+        let page = page(address).await;
         assert!(page.starts_with("HTTP/1.1 200 OK\r\n") && page.contains("new WebSocket("), "{page}");
 
-        let url = format!("ws://{}/ws", server.address);
+        let url = format!("ws://{}/ws", address);
         let (mut ws, _) = connect(&url).await.unwrap();
         ws.send("hello").await.unwrap();
         assert_eq!(ws.recv().await.unwrap(), Some("hello".into()));
@@ -50,7 +50,7 @@ async fn serves_a_page_and_a_websocket(program: &str) {
         };
         assert_eq!(refused.status(), StatusCode::FORBIDDEN);
 
-        assert_eq!(connect_over_http_2(&server.address).await, StatusCode::OK);
+        assert_eq!(connect_over_http_2(address).await, StatusCode::OK);
     };
     tokio::time::timeout(LIMIT, conversation).await.expect("the server hangs");
 }
@@ -74,32 +74,6 @@ async fn connect_over_http_2(address: &str) -> StatusCode {
         .header("sec-websocket-version", "13")
         .body(Empty::<Bytes>::new());
     client.send_request(request.unwrap()).await.unwrap().status()
-}
-
-/// A program that runs until this is dropped.
-struct Server {
-    process: Child,
-    address: String,
-}
-
-impl Server {
-    fn start(program: &str) -> Self {
-        let mut command = Command::new(program);
-        let mut process =
-            command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().expect("it starts");
-        let mut line = String::new();
-        BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let address =
-            line.trim_end().strip_prefix("listening on http://").and_then(|url| url.strip_suffix('/'));
-        Self { address: address.expect("it says where it listens").to_owned(), process }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 const LIMIT: Duration = Duration::from_secs(30);

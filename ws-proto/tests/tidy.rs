@@ -45,9 +45,7 @@ fn invariant_8_adapters_decide_nothing_about_the_protocol() {
 
 #[test]
 fn every_source_file_says_what_it_is() {
-    for file in
-        ["ws-proto/src", "ws-tokio/src", "ws-proto/tests", "examples/src"].into_iter().flat_map(sources)
-    {
+    for file in FOLDERS.into_iter().flat_map(sources) {
         let first = file.text.lines().next().unwrap_or_default();
         assert!(first.starts_with("//!") || first.starts_with("#![doc"), "{}", file.path.display());
     }
@@ -133,6 +131,17 @@ fn dependencies_are_versioned_once_for_all() {
 
 // Helpers
 
+/// All folders with Rust files.
+const FOLDERS: [&str; 7] = [
+    "ws-proto/src",
+    "ws-proto/tests",
+    "ws-tokio/src",
+    "ws-tokio/tests",
+    "tests",
+    "examples/src",
+    "examples/tests",
+];
+
 struct File {
     path: PathBuf,
     text: String,
@@ -155,8 +164,7 @@ fn read(path: &Path) -> File {
 
 /// The Rust files of the whole workspace, tests among them.
 fn all_sources() -> Vec<File> {
-    let folders = ["ws-proto/src", "ws-proto/tests", "ws-tokio/src", "examples/src"];
-    folders.into_iter().flat_map(sources).collect()
+    FOLDERS.into_iter().flat_map(sources).collect()
 }
 
 /// The Rust files below a folder of the workspace.

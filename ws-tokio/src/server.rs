@@ -156,6 +156,7 @@ impl Listen for Listener {
         }))
     }
 
+    #[cfg_attr(not(feature = "rustls"), expect(clippy::manual_async_fn, reason = "it must not borrow"))]
     fn open(
         &self,
         stream: Transport,

@@ -1,10 +1,13 @@
 //! Machines driven over asynchronous sockets, the same for every runtime.
 //!
 //! An adapter brings its runtime's streams and timer as a [`Socket`], as [`Connect`] how a client opens them and as
-//! [`Listen`] how a server does. All else is here: the loop ([`Driver`]), the connection that an application holds
-//! ([`WebSocket`]), splits ([`ReadHalf`], [`WriteHalf`]) or reaches from elsewhere ([`Clients`]), its messages as bytes
-//! ([`MessageReader`], [`MessageWriter`], [`ByteStream`]), the handshakes before it ([`Handshake`], [`client`]), the way
-//! to a server ([`Connector`], [`Reconnect`]), and a server ([`Acceptor`], [`Server`]).
+//! [`Listen`] how a server does. All else is here:
+//!
+//! - the loop: [`Driver`];
+//! - the connection that an application holds ([`WebSocket`]), splits ([`ReadHalf`], [`WriteHalf`]) or reaches from
+//!   elsewhere ([`Clients`]), and its messages as bytes ([`MessageReader`], [`MessageWriter`], [`ByteStream`]);
+//! - a server: its rules ([`Acceptor`]), its listener and its end ([`Server`]), one handshake ([`Handshake`]);
+//! - the way to a server: [`Connector`], [`Reconnect`], or [`client`] over a stream that is there.
 
 mod acceptor;
 mod byte_stream;
