@@ -6,6 +6,8 @@
 
 #[path = "adapter/byte_stream.rs"]
 mod byte_stream;
+#[path = "adapter/clients.rs"]
+mod clients;
 #[path = "adapter/from_request.rs"]
 mod from_request;
 #[path = "adapter/pieces.rs"]

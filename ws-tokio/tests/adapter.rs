@@ -46,6 +46,11 @@ mod rt {
         })
     }
 
+    /// As [`block_on`], with what it spawns on other threads.
+    pub(crate) fn block_on_threads<F: Future>(future: F) -> F::Output {
+        Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap().block_on(future)
+    }
+
     fn runtime() -> Runtime {
         Builder::new_current_thread().enable_all().build().unwrap()
     }

@@ -17,7 +17,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
 };
@@ -25,6 +25,7 @@ use std::{
 use super::{Socket, driver::Wakers, endpoint::Endpoint};
 use crate::{
     close::CloseCode,
+    connection::Connection,
     error::SendError,
     message::Message,
     send::{Prepared, Sender},
@@ -35,6 +36,8 @@ pub(super) struct Shared<K> {
     state: Mutex<State<K>>,
     /// Whether there is mail: asked before the lock is taken.
     mail: AtomicBool,
+    /// What the endpoint had queued when it was last seen.
+    queued: AtomicUsize,
 }
 
 struct State<K> {
@@ -42,8 +45,6 @@ struct State<K> {
     endpoint: Option<Box<Endpoint<K>>>,
     mailbox: Mailbox,
     high_water: usize,
-    /// What the endpoint had queued when it was last seen.
-    queued: usize,
     is_open: bool,
     /// Whom mail concerns.
     wakers: Wakers,
@@ -56,6 +57,8 @@ struct State<K> {
 struct Mailbox {
     mail: VecDeque<Mail>,
     len: usize,
+    /// How others want it to end, behind the mail.
+    end: Option<Mail>,
 }
 
 /// What others want of a connection.
@@ -68,12 +71,14 @@ pub(super) enum Mail {
 }
 
 impl Mail {
+    /// The memory it takes, so that many short messages are no more than a few long ones.
     fn len(&self) -> usize {
-        match self {
+        let payload = match self {
             Self::Message(message) => message.len(),
             Self::Prepared(prepared) => prepared.len(),
             Self::Close(..) | Self::Terminate => 0,
-        }
+        };
+        size_of::<Self>() + payload
     }
 }
 
@@ -83,12 +88,12 @@ impl<K> Shared<K> {
             endpoint: None,
             mailbox: Mailbox::default(),
             high_water: sender.high_water(),
-            queued: sender.buffered_amount(),
             is_open: sender.is_open(),
             wakers: Wakers::default(),
             reader_gone: false,
         };
-        Self { state: Mutex::new(state), mail: AtomicBool::new(false) }
+        let queued = AtomicUsize::new(sender.buffered_amount());
+        Self { state: Mutex::new(state), mail: AtomicBool::new(false), queued }
     }
 
     /// A panic of a waker leaves the state as it should be.
@@ -101,7 +106,7 @@ impl<K> Shared<K> {
         if hand.is_none() {
             let mut state = self.lock();
             *hand = state.endpoint.take();
-            state.queued = hand.as_ref().map_or(0, |endpoint| endpoint.connection.buffered_amount());
+            self.note(hand.as_ref().map_or(0, |endpoint| endpoint.connection.buffered_amount()));
         }
     }
 
@@ -125,9 +130,16 @@ impl<K> Shared<K> {
     fn end(&self) {
         let mut state = self.lock();
         state.is_open = false;
-        let gone = (state.endpoint.take(), std::mem::take(&mut state.mailbox));
+        self.note(0);
+        // Handles may be kept; they are not to keep the memory of the tasks.
+        let wakers = std::mem::take(&mut state.wakers);
+        let gone = (state.endpoint.take(), std::mem::take(&mut state.mailbox), wakers);
         drop(state);
         drop(gone);
+    }
+
+    fn note(&self, queued: usize) {
+        self.queued.store(queued, Ordering::Relaxed);
     }
 }
 
@@ -182,6 +194,7 @@ impl<K: Socket> Shared<K> {
         }
         loop {
             if let Poll::Ready(answer) = ask(endpoint, cx) {
+                self.note(endpoint.connection.buffered_amount());
                 if !endpoint.connection.sender().is_open() {
                     self.lock().is_open = false;
                 }
@@ -191,10 +204,25 @@ impl<K: Socket> Shared<K> {
             if !state.mailbox.deliver(endpoint, &self.mail) {
                 state.wakers.copy_from(endpoint.driver.wakers());
                 state.is_open = endpoint.connection.sender().is_open();
-                state.queued = endpoint.connection.buffered_amount();
+                self.note(endpoint.connection.buffered_amount());
                 return Err(state);
             }
         }
+    }
+
+    /// Hands over all mail, room or not: the endpoint in hand is about to queue a Close frame.
+    pub(super) fn hand_over(&self, endpoint: &mut Endpoint<K>) {
+        let mut state = self.lock();
+        state.mailbox.deliver_all(endpoint);
+        state.is_open = false;
+    }
+
+    /// Closes the endpoint of two halves, behind all mail.
+    pub(super) fn close_in_place<T>(&self, close: impl FnOnce(&mut Connection) -> T) -> T {
+        let State { endpoint, mailbox, .. } = &mut *self.lock();
+        let endpoint = endpoint.as_mut().expect(IN_PLACE);
+        mailbox.deliver_all(endpoint);
+        close(&mut endpoint.connection)
     }
 
     /// Asks the endpoint of two halves, for one of them.
@@ -247,6 +275,23 @@ impl Mailbox {
     /// Hands mail to the endpoint, as far as it takes it; whether it took any.
     fn deliver<K: Socket>(&mut self, endpoint: &mut Endpoint<K>, flag: &AtomicBool) -> bool {
         let before = self.mail.len();
+        let end = self.end.take();
+        match &end {
+            None => self.deliver_some(endpoint),
+            Some(Mail::Terminate) => self.clear(),
+            Some(_) => self.deliver_all(endpoint),
+        }
+        if let Some(end) = &end {
+            let _ = endpoint.take_mail(end);
+        }
+        flag.store(!self.mail.is_empty(), Ordering::Release);
+        if self.mail.is_empty() {
+            self.mail.shrink_to(FEW);
+        }
+        self.mail.len() < before || end.is_some()
+    }
+
+    fn deliver_some<K: Socket>(&mut self, endpoint: &mut Endpoint<K>) {
         while let Some(mail) = self.mail.front() {
             match endpoint.take_mail(mail) {
                 // It has its turn when there is room, or the fragmented message is complete.
@@ -258,31 +303,52 @@ impl Mailbox {
                 }
             }
         }
-        flag.store(!self.mail.is_empty(), Ordering::Release);
-        self.mail.len() < before
+    }
+
+    /// A Close frame follows, which is not to wait; so the mail does not wait for room, and what waits for the end of a
+    /// fragmented message is lost.
+    fn deliver_all<K: Socket>(&mut self, endpoint: &mut Endpoint<K>) {
+        if !self.mail.is_empty() {
+            endpoint.connection.sender().lift_mark();
+            self.deliver_some(endpoint);
+            self.clear();
+        }
+    }
+
+    fn clear(&mut self) {
+        self.mail.clear();
+        self.len = 0;
     }
 }
 
 impl<K: Socket> State<K> {
     /// Keeps mail for the task of the endpoint.
-    fn keep(&mut self, mail: Mail, flag: &AtomicBool) -> Result<(), SendError> {
-        let is_full = self.buffered_amount() >= self.high_water;
-        if is_full && matches!(mail, Mail::Message(_) | Mail::Prepared(_)) {
+    fn keep(&mut self, mail: Mail, queued: usize, flag: &AtomicBool) -> Result<(), SendError> {
+        if matches!(mail, Mail::Close(..) | Mail::Terminate) {
+            self.is_open = false;
+            self.mailbox.end = Some(mail);
+        } else if self.buffered_amount(queued) >= self.high_water {
             return Err(SendError::Full);
+        } else {
+            self.mailbox.len += mail.len();
+            self.mailbox.mail.push_back(mail);
         }
-        self.mailbox.len += mail.len();
-        self.mailbox.mail.push_back(mail);
         flag.store(true, Ordering::Release);
         Ok(())
     }
 
-    fn buffered_amount(&self) -> usize {
-        let queued = self.endpoint.as_ref().map_or(self.queued, |e| e.connection.buffered_amount());
+    /// With what the endpoint had queued when it was last in hand.
+    fn buffered_amount(&self, queued: usize) -> usize {
+        let queued = self.endpoint.as_ref().map_or(queued, |e| e.connection.buffered_amount());
         queued + self.mailbox.len
     }
 
     fn is_open(&mut self) -> bool {
-        self.endpoint.as_mut().map_or(self.is_open, |endpoint| endpoint.connection.sender().is_open())
+        let is_open = match &mut self.endpoint {
+            Some(endpoint) => endpoint.connection.sender().is_open(),
+            None => self.is_open,
+        };
+        is_open && self.mailbox.end.is_none()
     }
 }
 
@@ -329,12 +395,13 @@ impl<K: Socket + Send> Member for Shared<K> {
         }
         // The task has to see to all but messages that left whole: deadlines begin, the socket is waited for.
         let mut wakes = true;
+        let queued = self.queued.load(Ordering::Relaxed);
         match &mut state.endpoint {
             Some(endpoint) if state.mailbox.mail.is_empty() => match endpoint.send_now(&mail) {
-                Err(SendError::InFragment) => state.keep(mail, &self.mail)?,
+                Err(SendError::InFragment) => state.keep(mail, queued, &self.mail)?,
                 written => wakes = written?.is_pending() || !endpoint.connection.sender().is_open(),
             },
-            Some(_) | None => state.keep(mail, &self.mail)?,
+            Some(_) | None => state.keep(mail, queued, &self.mail)?,
         }
         let wakers = wakes.then(|| state.wakers.clone());
         drop(guard);
@@ -345,7 +412,7 @@ impl<K: Socket + Send> Member for Shared<K> {
     }
 
     fn buffered_amount(&self) -> usize {
-        self.lock().buffered_amount()
+        self.lock().buffered_amount(self.queued.load(Ordering::Relaxed))
     }
 
     fn is_open(&self) -> bool {
@@ -358,3 +425,6 @@ impl<K> fmt::Debug for Shared<K> {
         f.debug_struct("Shared").finish_non_exhaustive()
     }
 }
+
+/// How many places for mail are kept while there is none.
+const FEW: usize = 8;

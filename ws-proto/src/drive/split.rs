@@ -18,7 +18,7 @@ use super::{
     shared::{Owned, Shared},
 };
 use crate::{
-    close::{CloseCode, Closed},
+    close::{CloseCode, ClosePayload, Closed},
     connection::Connection,
     error::{Error, SendError},
     message::{Chunk, Event, Message},
@@ -245,6 +245,7 @@ impl<K: Socket> WriteHalf<K> {
     ///
     /// [`Error::Send`] for a code or reason that must not be sent.
     pub fn start_close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
+        ClosePayload::new(code, reason)?;
         Ok(self.begin_close(|connection| connection.close(code, reason))?)
     }
 
@@ -254,7 +255,7 @@ impl<K: Socket> WriteHalf<K> {
     }
 
     fn begin_close<T>(&mut self, close: impl FnOnce(&mut Connection) -> T) -> T {
-        let (result, begins) = self.link.shared().with(|Endpoint { connection, .. }| {
+        let (result, begins) = self.link.shared().close_in_place(|connection| {
             let was_open = connection.sender().is_open();
             (close(connection), was_open && !connection.sender().is_open())
         });

@@ -17,7 +17,7 @@ use super::{
     split,
 };
 use crate::{
-    close::{CloseCode, Closed},
+    close::{CloseCode, ClosePayload, Closed},
     connection::{Connection, Fault},
     error::Error,
     message::{Chunk, Event, Message},
@@ -356,12 +356,13 @@ impl<K: Socket> WebSocket<K> {
     ///
     /// [`Error::Send`] for a code or reason that must not be sent.
     pub fn start_close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
-        Ok(self.endpoint_mut().connection.close(code, reason)?)
+        ClosePayload::new(code, reason)?;
+        Ok(self.closing().close(code, reason)?)
     }
 
     /// As [`start_close`](Self::start_close), with a Close frame that carries no code; the peer sees 1005.
     pub fn start_close_without_code(&mut self) {
-        self.endpoint_mut().connection.close_without_code();
+        self.closing().close_without_code();
     }
 
     /// The handle to this in the set of [`Clients`](super::Clients) that it is in.
@@ -444,6 +445,15 @@ impl<K: Socket> WebSocket<K> {
     #[inline]
     pub(super) fn endpoint_mut(&mut self) -> &mut Endpoint<K> {
         self.endpoint.as_mut().expect(IN_HAND)
+    }
+
+    /// The connection, about to be closed: what others have sent goes first.
+    fn closing(&mut self) -> &mut Connection {
+        let endpoint = self.endpoint.as_mut().expect(IN_HAND);
+        if let Some(shared) = &self.shared {
+            shared.0.hand_over(endpoint);
+        }
+        &mut endpoint.connection
     }
 
     /// Asks until there is an answer. While it waits, others may send through the endpoint.

@@ -460,6 +460,11 @@ impl Sender {
         asks
     }
 
+    /// Takes whatever still comes: it is bounded elsewhere, and a Close frame follows.
+    pub(crate) fn lift_mark(&mut self) {
+        self.high_water = usize::MAX;
+    }
+
     /// Queues the Close frame behind everything; nothing may follow it.
     pub(crate) fn queue_close(&mut self, payload: &ClosePayload) {
         if self.state == SendState::Open {
