@@ -12,6 +12,8 @@ mod clients;
 mod from_request;
 #[path = "adapter/pieces.rs"]
 mod pieces;
+#[path = "adapter/server.rs"]
+mod server;
 #[path = "adapter/split.rs"]
 mod split;
 

@@ -126,6 +126,23 @@ mod rt {
         std::env::temp_dir().join(format!("ws-tokio-{}-{count}.sock", std::process::id()))
     }
 
+    /// For a server to take over.
+    pub(crate) async fn tcp_listener() -> TcpListener {
+        TcpListener::bind("127.0.0.1:0").await.unwrap()
+    }
+
+    /// For a server to take over, and where it is.
+    pub(crate) fn unix_listener() -> (tokio::net::UnixListener, PathBuf) {
+        let path = socket_path();
+        (tokio::net::UnixListener::bind(&path).unwrap(), path)
+    }
+
+    pub(crate) async fn connect_unix(path: &Path) -> Link {
+        let link = tokio::net::UnixStream::connect(path).await.unwrap();
+        std::fs::remove_file(path).unwrap();
+        Box::new(link)
+    }
+
     pub(crate) async fn tcp_transport(address: SocketAddr) -> ws::Transport {
         TcpStream::connect(address).await.unwrap().into()
     }

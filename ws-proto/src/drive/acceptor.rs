@@ -166,7 +166,7 @@ impl Acceptor {
     /// # Errors
     ///
     /// Why there is no connection: [`Error::Handshake`], or [`Error::Io`] and [`Error::Timeout`] if the stream failed.
-    /// [`on_failure`](Self::on_failure) has seen it.
+    /// [`on_failure`](Self::on_failure) has seen it, unless the [`fallback`](Self::fallback) has answered.
     ///
     /// # Cancel safety
     ///
@@ -185,7 +185,7 @@ impl Acceptor {
     /// A place for one more connection, or to refuse it from; `None` if it is not even to be answered.
     pub(super) fn reserve(&self) -> Option<Place> {
         let max = self.config.max_connections.unwrap_or(usize::MAX);
-        self.clients.reserve(max, max.saturating_add(MAX_REFUSED))
+        self.clients.reserve(max, MAX_REFUSED)
     }
 
     /// As [`accept`](Self::accept), in a place that was reserved.
@@ -214,23 +214,23 @@ impl Acceptor {
 
     /// Waits for the request and for the answer to it, refusal included.
     async fn judge<K: Socket>(&self, handshake: &mut Handshake<K>, peer: &Peer) -> Result<Acceptance, Error> {
-        if let Err(error) = self.received(handshake).await {
-            return match error {
-                Some(error) => self.fail(error, peer),
-                None => self.refuse(handshake, HandshakeError::Unavailable, peer).await,
-            };
+        match self.unless_closing(handshake.request()).await {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return self.fail(error, peer),
+            None => return self.refuse(handshake, HandshakeError::Unavailable, peer).await,
         }
         let request = handshake.received_mut().expect(RECEIVED);
         request.extensions_mut().insert(peer.clone());
         if let Some(fallback) = &self.fallback
             && !asks_for_websocket(request)
         {
-            let answer = fallback(request.clone());
+            let answer = self.unless_closing(fallback(request.clone()));
             return match handshake.meanwhile(answer).await {
-                Ok(response) => {
+                Ok(Some(response)) => {
                     handshake.answer(response).await;
                     Err(HandshakeError::NotUpgrade.into())
                 }
+                Ok(None) => self.refuse(handshake, HandshakeError::Unavailable, peer).await,
                 Err(error) => self.give_up(handshake, error, peer).await,
             };
         }
@@ -247,18 +247,19 @@ impl Acceptor {
             }
         }
         if let Some(verify) = &self.verify {
-            let verified = verify(request.clone(), acceptance);
+            let verified = self.unless_closing(verify(request.clone(), acceptance));
             match handshake.meanwhile(verified).await {
-                Ok(Ok((request, verified))) => {
+                Ok(Some(Ok((request, verified)))) => {
                     *handshake.received_mut().expect(RECEIVED) = request;
                     acceptance = verified;
                 }
-                Ok(Err(response)) => {
+                Ok(Some(Err(response))) => {
                     let error = Error::from(HandshakeError::Refused(response.status()));
                     let replaced = self.report(&error, handshake.received_mut().as_deref(), peer);
                     handshake.answer(replaced.unwrap_or(response)).await;
                     return Err(error);
                 }
+                Ok(None) => return self.refuse(handshake, HandshakeError::Unavailable, peer).await,
                 Err(error) => return self.give_up(handshake, error, peer).await,
             }
         }
@@ -268,13 +269,12 @@ impl Acceptor {
         Ok(acceptance)
     }
 
-    /// Waits for the request; `None` in place of an error once the server is closing.
-    async fn received<K: Socket>(&self, handshake: &mut Handshake<K>) -> Result<(), Option<Error>> {
-        let mut request = pin!(handshake.request());
-        poll_fn(|cx| match request.as_mut().poll(cx) {
-            Poll::Ready(received) => Poll::Ready(received.map(drop).map_err(Some)),
-            Poll::Pending if self.is_closing() => Poll::Ready(Err(None)),
-            Poll::Pending => Poll::Pending,
+    /// What a future gives, unless it has to wait once the server is closing.
+    async fn unless_closing<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let mut future = pin!(future);
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Pending if self.is_closing() => Poll::Ready(None),
+            polled => polled.map(Some),
         })
         .await
     }

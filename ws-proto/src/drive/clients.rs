@@ -52,6 +52,8 @@ struct Entries {
     members: HashMap<u64, Arc<dyn Member>>,
     /// Places held for handshakes.
     reserved: usize,
+    /// Streams that are being refused.
+    refused: usize,
     next_id: u64,
     /// Who waits for the end of the last one.
     waiting: Vec<Waker>,
@@ -77,29 +79,35 @@ impl Clients {
 
     /// Takes a connection into the set, until the `WebSocket` is dropped. It leaves the set it was in before.
     pub fn insert<K: Socket + Send + 'static>(&self, ws: &mut WebSocket<K>) -> Client {
-        self.insert_into(self.reserve(usize::MAX, usize::MAX).expect("no set is so large"), ws)
+        self.insert_into(self.reserve(usize::MAX, 0).expect("no set is so large"), ws)
     }
 
-    /// A place for one more connection: a free one if there are fewer than `max`, none if there are `hard`.
-    pub(super) fn reserve(&self, max: usize, hard: usize) -> Option<Place> {
+    /// A place for one more connection: a free one if there are fewer than `max`, else one to refuse it from, of which
+    /// there are `max_refused`.
+    pub(super) fn reserve(&self, max: usize, max_refused: usize) -> Option<Place> {
         let mut entries = self.registry.lock();
-        let taken = entries.members.len() + entries.reserved;
-        if taken >= hard {
+        let is_free = entries.members.len() + entries.reserved < max;
+        let (taken, limit) =
+            if is_free { (&mut entries.reserved, max) } else { (&mut entries.refused, max_refused) };
+        if *taken >= limit {
             return None;
         }
-        entries.reserved += 1;
-        Some(Place { registry: Arc::clone(&self.registry), is_free: taken < max })
+        *taken += 1;
+        Some(Place { registry: Some(Arc::clone(&self.registry)), is_free })
     }
 
     /// As [`insert`](Self::insert), into a place that was reserved.
     pub(super) fn insert_into<K: Socket + Send + 'static>(
         &self,
-        place: Place,
+        mut place: Place,
         ws: &mut WebSocket<K>,
     ) -> Client {
         let member: Arc<dyn Member> = ws.share();
-        drop(place);
         let mut entries = self.registry.lock();
+        // Under one lock, so that nobody finds the place free, or taken twice, in between.
+        if place.registry.take().is_some() {
+            entries.reserved -= 1;
+        }
         let id = entries.next_id;
         entries.next_id += 1;
         entries.members.insert(id, Arc::clone(&member));
@@ -213,7 +221,8 @@ impl Registry {
 
 /// A place for a connection whose handshake goes on, given up when dropped.
 pub(super) struct Place {
-    registry: Arc<Registry>,
+    /// Until a connection has taken it.
+    registry: Option<Arc<Registry>>,
     is_free: bool,
 }
 
@@ -226,7 +235,10 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.registry.lock().reserved -= 1;
+        if let Some(registry) = &self.registry {
+            let mut entries = registry.lock();
+            *(if self.is_free { &mut entries.reserved } else { &mut entries.refused }) -= 1;
+        }
     }
 }
 
@@ -295,7 +307,8 @@ impl Client {
         self.member.post(Mail::Prepared(message.clone()))
     }
 
-    /// Closes: queues a Close frame behind what was sent. The owner's `recv` goes on to the end.
+    /// Closes: queues a Close frame behind what was sent. The owner's `recv` goes on to the end. What waits for the
+    /// last fragment of a message of the owner is lost.
     ///
     /// # Errors
     ///
@@ -312,7 +325,7 @@ impl Client {
         let _ = self.member.post(Mail::Terminate);
     }
 
-    /// Bytes that wait to be written.
+    /// Bytes that wait to be written. What waits for the owner to be queued counts with the memory it takes.
     pub fn buffered_amount(&self) -> usize {
         self.member.buffered_amount()
     }

@@ -167,7 +167,7 @@ impl<K: Socket> Handshake<K> {
     /// Waits for the application's answer to the request, but not longer than the client does.
     pub(super) async fn meanwhile<T>(&mut self, answer: impl Future<Output = T>) -> Result<T, Error> {
         let limit = self.handshake.config().head.timeout;
-        let deadline = limit.map(|limit| self.driver.socket().now() + limit);
+        let deadline = limit.and_then(|limit| self.driver.socket().now().checked_add(limit));
         let mut answer = pin!(answer);
         poll_fn(|cx| {
             if let Poll::Ready(error) = self.driver.poll_gone(&mut self.handshake, cx) {

@@ -155,8 +155,8 @@ impl<L: Listen> Server<L> {
         }
     }
 
-    /// Runs `handler` for each connection, until the server is shut down; then waits for the handlers to end, and drops
-    /// those that take too long. It gives the number of these.
+    /// Runs `handler` for each connection, until the server is shut down; then waits for the handlers and for the
+    /// handshakes under way to end, and drops those that take too long. It gives the number of these.
     ///
     /// # Cancel safety
     ///
