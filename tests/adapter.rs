@@ -48,6 +48,9 @@ mod connect;
 #[cfg(feature = "rustls")]
 #[path = "adapter/tls.rs"]
 mod tls;
+#[cfg(feature = "rustls")]
+#[path = "adapter/tls_server.rs"]
+mod tls_server;
 
 // Messages
 

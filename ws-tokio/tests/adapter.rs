@@ -157,6 +157,35 @@ mod rt {
         Ok(Box::new(link))
     }
 
+    /// A client's side of TLS, to `localhost`.
+    #[cfg(feature = "rustls")]
+    pub(crate) async fn connect_tls(
+        address: SocketAddr,
+        config: std::sync::Arc<ws::rustls::ClientConfig>,
+    ) -> io::Result<Link> {
+        Ok(Box::new(tls(address, config).await?))
+    }
+
+    /// The protocol that was agreed on with a server of TLS.
+    #[cfg(feature = "rustls")]
+    pub(crate) async fn alpn(
+        address: SocketAddr,
+        config: std::sync::Arc<ws::rustls::ClientConfig>,
+    ) -> Option<Vec<u8>> {
+        let stream = tls(address, config).await.unwrap();
+        stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec)
+    }
+
+    #[cfg(feature = "rustls")]
+    async fn tls(
+        address: SocketAddr,
+        config: std::sync::Arc<ws::rustls::ClientConfig>,
+    ) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(address).await?;
+        let name = "localhost".try_into().expect("a name");
+        tokio_rustls::TlsConnector::from(config).connect(name, stream).await
+    }
+
     pub(crate) async fn connect(address: SocketAddr) -> Link {
         Box::new(TcpStream::connect(address).await.unwrap())
     }
