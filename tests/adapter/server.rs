@@ -621,6 +621,37 @@ fn ws6_7_server_serves_a_unix_socket() {
 }
 
 #[test]
+fn ws6_7_limits_and_timeouts_reach_the_connections() {
+    timed(async {
+        let connection = Config { max_message: 10, close_timeout: Some(7 * SECOND), ..config() };
+        let acceptor = Arc::new(Acceptor::new(ServerConfig { connection, ..ServerConfig::default() }));
+        let (mut ws, link) = upgraded(&acceptor).await;
+        let mut raw = Raw { link, masked: true, unread: Vec::new() };
+        raw.send(&[text("0123456789"), text("0123456789a")]).await;
+        let start = rt::now();
+        assert_eq!(ws.recv().await.unwrap(), Some("0123456789".into()));
+        assert_matches!(ws.recv().await, Err(Error::Protocol(ProtocolError::MessageTooLong { limit: 10 })));
+        assert_elapsed(start, 7);
+        assert_eq!(raw.frame().await.unwrap().payload[..2], 1009_u16.to_be_bytes());
+    });
+}
+
+#[test]
+fn ws6_7_handshakes_of_old_drafts_are_refused_with_400() {
+    test(async {
+        let acceptor = Arc::new(Acceptor::new(ServerConfig::default()));
+        let (mut link, accepting) = begin(&acceptor);
+        let hixie_76 = "GET /demo HTTP/1.1\r\nHost: example.com\r\nConnection: Upgrade\r\n\
+            Sec-WebSocket-Key2: 12998 5 Y3 1  .P00\r\nUpgrade: WebSocket\r\n\
+            Sec-WebSocket-Key1: 4 @1  46546xW%0l 1 5\r\nOrigin: http://example.com\r\n\r\n^n:ds[4U";
+        rt::write_all(&mut link, hixie_76.as_bytes()).await.unwrap();
+        assert_eq!(read_response(&mut link).await.status, 400);
+        drop(link);
+        assert_matches!(handshake_error(accepting.await), HandshakeError::Key);
+    });
+}
+
+#[test]
 fn ws6_7_paths_are_matched_without_the_query() {
     test(async {
         let config = ServerConfig { path: Some("/chat".into()), ..ServerConfig::default() };
@@ -759,6 +790,8 @@ fn ws6_7_shutdown_closes_all_with_its_code_and_waits_for_the_handlers() {
             }
             assert_eq!(served.await, 0);
             assert!(handle.clients().is_empty());
+            // Once more does no harm.
+            handle.shutdown(CloseCode::NORMAL, "", LIMIT).unwrap();
             // Nobody listens any more.
             assert_matches!(connect(&url).await, Err(Error::Io(_)));
         }
@@ -930,6 +963,89 @@ fn panic_of_a_handler_gives_its_place_back() {
         }
         handle.shutdown(CloseCode::GOING_AWAY, "", LIMIT).unwrap();
         assert_eq!(served.await, 0);
+    });
+}
+
+// Many threads
+
+#[test]
+fn limit_holds_whoever_comes_at_once() {
+    bounded(|| {
+        rt::block_on_threads(async {
+            let server = Server::bind("127.0.0.1:0", limited(3)).await.unwrap();
+            let url = format!("ws://{}/", server.local_addr().unwrap());
+            let handle = server.handle();
+            let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+            let most_seen = Arc::clone(&most);
+            let served = rt::spawn(server.serve(move |mut ws, _| {
+                let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+                async move {
+                    most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    let _ = echo(&mut ws).await;
+                    now.fetch_sub(1, Ordering::SeqCst);
+                }
+            }));
+            let clients: Vec<_> = (0..16)
+                .map(|_| {
+                    let url = url.clone();
+                    rt::spawn(async move {
+                        let mut served = 0;
+                        for _ in 0..50 {
+                            // One above the limit is refused, or dropped if there are too many of them.
+                            let Ok((mut ws, _)) = connect(&url).await else { continue };
+                            converse_and_close(&mut ws, &["hello".into()]).await;
+                            served += 1;
+                        }
+                        served
+                    })
+                })
+                .collect();
+            let mut total = 0;
+            for client in clients {
+                total += client.await;
+            }
+            assert!(total > 0);
+            assert!(most_seen.load(Ordering::SeqCst) <= 3);
+            handle.clients().emptied().await;
+            let (mut ws, _) = connect(&url).await.unwrap();
+            converse_and_close(&mut ws, &["hello".into()]).await;
+            handle.shutdown(CloseCode::GOING_AWAY, "", LIMIT).unwrap();
+            assert_eq!(served.await, 0);
+        });
+    });
+}
+
+#[test]
+fn shutdown_ends_whatever_happens_at_the_same_time() {
+    bounded(|| {
+        rt::block_on_threads(async {
+            for round in 0..100 {
+                let server = Server::bind("127.0.0.1:0", ServerConfig::default()).await.unwrap();
+                let (url, handle, served) = serve_echo(server);
+                let clients: Vec<_> = (0..8)
+                    .map(|_| {
+                        let url = url.clone();
+                        rt::spawn(async move {
+                            while let Ok((mut ws, _)) = connect(&url).await {
+                                while ws.send("hello").await.is_ok() && matches!(ws.recv().await, Ok(Some(_)))
+                                {
+                                }
+                            }
+                        })
+                    })
+                    .collect();
+                for _ in 0..round {
+                    rt::yield_now().await;
+                    let _ = handle.clients().broadcast(&Prepared::new("news"));
+                }
+                handle.shutdown(CloseCode::GOING_AWAY, "", Duration::MAX).unwrap();
+                assert_eq!(served.await, 0);
+                for client in clients {
+                    client.await;
+                }
+                assert!(handle.clients().is_empty());
+            }
+        });
     });
 }
 

@@ -1,0 +1,219 @@
+//! Many connections on one thread: idle ones, slow handshakes and a churn, while one client is served as ever. Memory
+//! and file descriptors return to their start.
+//!
+//! Times are told, not judged, as nobody knows what else a machine does:
+//! `cargo test --release -p ws-tokio --test load -- --nocapture`.
+
+#![cfg(target_os = "linux")]
+
+use std::{
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    runtime::Builder,
+    task::JoinSet,
+};
+use ws_tokio::{CloseCode, Handle, HeadLimits, Server, ServerConfig, connect};
+
+/// Connections that say nothing after their handshake.
+const IDLE: usize = 2000;
+
+/// Handshakes that stop in the middle.
+const SLOW: usize = 200;
+
+/// Connections that come, are answered once, and go, and how many at a time.
+const CHURN: usize = 10_000;
+const AT_A_TIME: usize = 8;
+
+/// Round trips of the client that is watched, before the load.
+const ROUND_TRIPS: usize = 2000;
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// A text of two bytes and a Close frame, masked with zeros, and what comes back.
+const HELLO: &[u8] = b"\x81\x82\0\0\0\0hi";
+const BYE: &[u8] = b"\x88\x82\0\0\0\0\x03\xe8";
+const ANSWERS: &[u8] = b"\x81\x02hi\x88\x02\x03\xe8";
+
+#[test]
+fn load_leaves_nothing_behind_and_holds_nobody_up() {
+    // What allocators and runtimes keep for good, they have after the first time.
+    let scale = scale();
+    under_load(scale);
+    let (memory, files) = (resident(), open_files());
+    under_load(scale);
+    assert_eq!(open_files(), files);
+    let grown = resident().saturating_sub(memory);
+    // A kibibyte that is lost with each connection would be ten times as much.
+    assert!(grown <= 2 * 1024 * 1024, "grew by {grown} bytes");
+}
+
+/// One server from its start to its end.
+fn under_load(scale: usize) {
+    let (address, handle, server) = server();
+    let watched = Watched::start(&address);
+    Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+        let mut idle = Vec::with_capacity(IDLE);
+        for _ in 0..IDLE / scale {
+            idle.push(upgraded(&address).await);
+        }
+        let mut slow = Vec::with_capacity(SLOW);
+        for i in 0..SLOW / scale {
+            let mut stream = TcpStream::connect(&address).await.unwrap();
+            stream.write_all(&REQUEST[..i % REQUEST.len()]).await.unwrap();
+            slow.push(stream);
+        }
+        let mut churn = JoinSet::new();
+        for _ in 0..AT_A_TIME {
+            let address = address.clone();
+            churn.spawn(async move {
+                for _ in 0..CHURN / AT_A_TIME {
+                    come_and_go(&address).await;
+                }
+            });
+        }
+        watched.mark();
+        while let Some(done) = churn.join_next().await {
+            done.unwrap();
+        }
+        watched.mark();
+        watched.tell();
+
+        // All that was open still is.
+        assert_eq!(handle.clients().len(), IDLE / scale);
+        for stream in &mut idle {
+            stream.write_all(HELLO).await.unwrap();
+        }
+        for stream in &mut idle {
+            let mut answer = [0; 4];
+            stream.read_exact(&mut answer).await.unwrap();
+            assert_eq!(answer, ANSWERS[..4]);
+        }
+        drop((idle, slow));
+        handle.clients().emptied().await;
+        handle.shutdown(CloseCode::GOING_AWAY, "", Duration::from_secs(60)).unwrap();
+    });
+    server.join().unwrap();
+}
+
+/// An echo server on a thread of its own, which ends when it is shut down.
+fn server() -> (String, Handle, thread::JoinHandle<()>) {
+    let (ready, started) = mpsc::channel();
+    let server = thread::spawn(move || {
+        Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+            let head = HeadLimits { timeout: Some(Duration::from_secs(3600)), ..HeadLimits::default() };
+            let config = ServerConfig { head, ..ServerConfig::default() };
+            let server = Server::bind("127.0.0.1:0", config).await.unwrap();
+            ready.send((server.local_addr().unwrap().to_string(), server.handle())).unwrap();
+            let late = server.serve(|mut ws, _request| async move {
+                while let Ok(Some(message)) = ws.recv().await {
+                    if ws.send(message).await.is_err() {
+                        break;
+                    }
+                }
+            });
+            assert_eq!(late.await, 0);
+        });
+    });
+    let (address, handle) = started.recv().unwrap();
+    (address, handle, server)
+}
+
+/// A client in a thread of its own, which sends and receives without a pause.
+struct Watched {
+    marks: mpsc::Sender<()>,
+    thread: thread::JoinHandle<[Duration; 3]>,
+}
+
+impl Watched {
+    /// Begins without the load, for a fixed number of round trips.
+    fn start(address: &str) -> Self {
+        let url = format!("ws://{address}/");
+        let (marks, marked) = mpsc::channel();
+        let (ready, started) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+                let (mut ws, _) = connect(&url).await.unwrap();
+                let mut phases = [(); 3].map(|()| Vec::with_capacity(100_000));
+                let mut phase = 0;
+                for i in 0.. {
+                    let start = Instant::now();
+                    ws.send(i.to_string()).await.unwrap();
+                    assert_eq!(ws.recv().await.unwrap(), Some(i.to_string().into()));
+                    phases[phase].push(start.elapsed());
+                    let is_over = if phase == 0 { i == ROUND_TRIPS } else { marked.try_recv().is_ok() };
+                    if is_over && phase == 2 {
+                        break;
+                    }
+                    if is_over {
+                        ready.send(()).ok();
+                        phase += 1;
+                    }
+                }
+                ws.close(CloseCode::NORMAL, "").await.unwrap();
+                phases.map(|mut times| {
+                    times.sort_unstable();
+                    times[times.len() * 99 / 100]
+                })
+            })
+        });
+        started.recv().unwrap();
+        Self { marks, thread }
+    }
+
+    /// The next phase begins.
+    fn mark(&self) {
+        self.marks.send(()).unwrap();
+    }
+
+    fn tell(self) {
+        let [alone, opening, churning] = self.thread.join().unwrap();
+        println!(
+            "p99 of a round trip: {alone:?} alone, {opening:?} while others open, {churning:?} in the churn"
+        );
+    }
+}
+
+async fn upgraded(address: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(REQUEST).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101 "));
+    stream
+}
+
+async fn come_and_go(address: &str) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(&[REQUEST, HELLO, BYE].concat()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 101 ") && answer.ends_with(ANSWERS));
+}
+
+/// By what to divide the idle ones and the slow ones, so that both ends of all fit into this process.
+fn scale() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").expect("Linux tells");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("there is such a line");
+    let soft = line.split_whitespace().nth(3).expect("the soft limit").parse().unwrap_or(usize::MAX);
+    (2 * (IDLE + SLOW + AT_A_TIME) + 100).div_ceil(soft)
+}
+
+fn open_files() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("Linux tells").count()
+}
+
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("there is such a line");
+    let kib: usize = line.trim().trim_end_matches(" kB").parse().expect("a number of kibibytes");
+    kib * 1024
+}
