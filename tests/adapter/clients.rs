@@ -624,6 +624,20 @@ fn stream_of_a_dropped_owner_is_closed_though_handles_are_left() {
 }
 
 #[test]
+fn stream_is_closed_though_a_future_was_forgotten() {
+    both_roles(async |role| {
+        let (mut ws, mut peer) = raw_pair(role, &Config::default());
+        let client = Clients::default().insert(&mut ws);
+        let mut recv = Box::pin(ws.recv());
+        assert!(poll_once(&mut recv).is_pending());
+        std::mem::forget(recv);
+        drop(ws);
+        assert_eq!(peer.rest().await, []);
+        assert_eq!(client.send("late"), Err(SendError::Closed));
+    });
+}
+
+#[test]
 fn cancelled_recv_leaves_the_connection_to_its_owner() {
     both_roles(async |role| {
         let (mut ws, mut peer) = raw_pair(role, &Config::default());
@@ -693,6 +707,24 @@ fn broadcast_disconnects_slow_clients() {
             rt::sleep(SECOND).await;
         }
         assert_elapsed(start, 10);
+    });
+}
+
+#[test]
+fn busy_owner_whose_peer_has_read_all_is_not_slow() {
+    both_roles(async |role| {
+        let clients = Clients::new(SlowConsumer::Disconnect);
+        let (mine, theirs) = rt::duplex(64);
+        let (mut ws, mut peer) = raw_peer(role, mine, theirs, &Config::default());
+        let client = clients.insert(&mut ws);
+        let owner = rt::spawn(async move {
+            ws.send(binary(OWN)).await.unwrap();
+            ws
+        });
+        assert_eq!(peer.frame().await.unwrap().payload.len(), OWN);
+        let _busy = owner.await;
+        assert_eq!(client.buffered_amount(), 0);
+        assert_eq!(clients.broadcast(&Prepared::new("news")).sent, 1);
     });
 }
 

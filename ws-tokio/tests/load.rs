@@ -7,7 +7,7 @@
 #![cfg(target_os = "linux")]
 
 use std::{
-    sync::mpsc,
+    sync::{Mutex, MutexGuard, PoisonError, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -18,7 +18,9 @@ use tokio::{
     runtime::Builder,
     task::{JoinSet, yield_now},
 };
-use ws_tokio::{CloseCode, Handle, HeadLimits, Server, ServerConfig, connect};
+use ws_tokio::{
+    Clients, CloseCode, Config, Connection, Handle, HeadLimits, Server, ServerConfig, WebSocket, connect,
+};
 
 /// Connections that say nothing after their handshake.
 const IDLE: usize = 2000;
@@ -43,6 +45,7 @@ const ANSWERS: &[u8] = b"\x81\x02hi\x88\x02\x03\xe8";
 
 #[test]
 fn load_leaves_nothing_behind_and_holds_nobody_up() {
+    let _one = one_at_a_time();
     // What allocators and runtimes keep for good, they have after the first time.
     let scale = scale();
     under_load(scale);
@@ -52,6 +55,44 @@ fn load_leaves_nothing_behind_and_holds_nobody_up() {
     let grown = resident().saturating_sub(memory);
     // A kibibyte that is lost with each connection would be ten times as much.
     assert!(grown <= 2 * 1024 * 1024, "grew by {grown} bytes");
+}
+
+#[test]
+fn mail_that_was_collected_leaves_nothing_behind() {
+    let _one = one_at_a_time();
+    Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+        let clients = Clients::default();
+        let mut open = Vec::new();
+        let mut before = 0;
+        for i in 0..500 {
+            let (ours, mut theirs) = tokio::io::duplex(1024);
+            let connection = Connection::server(&Config::default(), Instant::now());
+            let mut ws = WebSocket::from_upgraded(ours, connection);
+            let client = clients.insert(&mut ws);
+            let mut count = 0;
+            while client.send("").is_ok() {
+                count += 1;
+            }
+            let mut frames = vec![0; 2 * count];
+            let (flushed, read) = tokio::join!(ws.flush(), theirs.read_exact(&mut frames));
+            flushed.unwrap();
+            read.unwrap();
+            assert_eq!(client.buffered_amount(), 0);
+            // It waits, and so gives back what it had for writing.
+            tokio::select! {
+                biased;
+                received = ws.recv() => panic!("{received:?}"),
+                () = std::future::ready(()) => {}
+            }
+            open.push((ws, theirs));
+            if i == 100 {
+                before = resident();
+            }
+        }
+        // The mail of each was of 256 KiB.
+        let grown = resident().saturating_sub(before);
+        assert!(grown <= 8 * 1024 * 1024, "grew by {grown} bytes");
+    });
 }
 
 /// One server from its start to its end.
@@ -207,6 +248,12 @@ fn scale() -> usize {
     let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("there is such a line");
     let soft = line.split_whitespace().nth(3).expect("the soft limit").parse().unwrap_or(usize::MAX);
     (2 * (IDLE + SLOW + AT_A_TIME) + 100).div_ceil(soft)
+}
+
+/// What the whole process holds can be told of one test only.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn open_files() -> usize {
