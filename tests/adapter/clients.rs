@@ -29,18 +29,21 @@ fn set_counts_iterates_and_finds() {
 }
 
 #[test]
-fn connection_leaves_the_set_it_was_in_for_another() {
+fn connection_is_in_as_many_sets_as_took_it_in() {
     both_roles(async |role| {
         let (here, there) = (Clients::default(), Clients::default());
         let (mut ws, mut peer) = raw_pair(role, &Config::default());
-        let before = here.insert(&mut ws);
-        let after = there.insert(&mut ws);
-        assert_eq!((here.len(), there.len()), (0, 1));
+        there.insert(&mut raw_pair(role, &Config::default()).0);
+        let first = here.insert(&mut ws);
+        let second = there.insert(&mut ws);
+        assert_eq!(ws.client().map(|client| client.id()), Some(first.id()), "the first that took it in");
+        assert_eq!(there.insert(&mut ws).id(), second.id(), "a set has it once");
+        assert_eq!((here.len(), there.len()), (1, 1));
         let mut owner = Box::pin(async move { ws.recv().await });
         assert!(poll_once(&mut owner).is_pending());
-        before.send("by the old handle").unwrap();
-        after.send("by the new one").unwrap();
-        assert_eq!(peer.arrived(), [text("by the old handle"), text("by the new one")]);
+        assert_eq!(here.broadcast(&Prepared::new("here")).sent, 1);
+        assert_eq!(there.broadcast(&Prepared::new("there")).sent, 1);
+        assert_eq!(peer.arrived(), [text("here"), text("there")]);
         drop(owner);
         assert_eq!((here.len(), there.len()), (0, 0));
     });

@@ -50,6 +50,8 @@ struct Registry {
 #[derive(Default)]
 struct Entries {
     members: HashMap<u64, Arc<dyn Member>>,
+    /// All of them in a row, once somebody asked since the last of them came or left.
+    row: Option<Arc<[Client]>>,
     /// Places held for handshakes.
     reserved: usize,
     /// Streams that are being refused.
@@ -77,8 +79,13 @@ impl Clients {
         Self { registry: Arc::new(Registry { slow, entries: Mutex::default() }) }
     }
 
-    /// Takes a connection into the set, until the `WebSocket` is dropped. It leaves the set it was in before.
+    /// Takes a connection into the set, until the `WebSocket` is dropped. It stays in the sets it is in, the one of its
+    /// server for instance.
     pub fn insert<K: Socket + Send + 'static>(&self, ws: &mut WebSocket<K>) -> Client {
+        let mut here = ws.memberships().iter().filter(|place| Arc::ptr_eq(&place.registry, &self.registry));
+        if let Some(client) = here.next().and_then(Membership::client) {
+            return client;
+        }
         self.insert_into(self.reserve(usize::MAX, 0).expect("no set is so large"), ws)
     }
 
@@ -111,6 +118,7 @@ impl Clients {
         let id = entries.next_id;
         entries.next_id += 1;
         entries.members.insert(id, Arc::clone(&member));
+        entries.row = None;
         drop(entries);
         ws.join(Membership { registry: Arc::clone(&self.registry), id });
         Client { id, member }
@@ -128,9 +136,14 @@ impl Clients {
 
     /// The clients that are there at this moment, in no order.
     pub fn iter(&self) -> impl Iterator<Item = Client> + use<> {
-        let entries = self.registry.lock();
-        let clients = entries.members.iter().map(|(&id, member)| Client { id, member: Arc::clone(member) });
-        clients.collect::<Vec<_>>().into_iter()
+        let row = self.row();
+        (0..row.len()).map(move |i| row[i].clone())
+    }
+
+    fn row(&self) -> Arc<[Client]> {
+        let Entries { members, row, .. } = &mut *self.registry.lock();
+        let client = |(&id, member): (&u64, &Arc<_>)| Client { id, member: Arc::clone(member) };
+        Arc::clone(row.get_or_insert_with(|| members.iter().map(client).collect()))
     }
 
     /// The client with this [`id`](Client::id), unless it has left.
@@ -140,7 +153,7 @@ impl Clients {
 
     /// Sends a message to all of them, waiting for none; [`broadcast_to`](Self::broadcast_to) leaves some out.
     pub fn broadcast(&self, message: &Prepared) -> Broadcast {
-        self.broadcast_to(self.iter(), message)
+        self.send_to(&self.row(), message)
     }
 
     /// Sends a message to some, by the same policy.
@@ -153,17 +166,26 @@ impl Clients {
     /// # }
     /// ```
     pub fn broadcast_to(&self, clients: impl IntoIterator<Item = Client>, message: &Prepared) -> Broadcast {
+        self.send_to(&clients.into_iter().collect::<Vec<_>>(), message)
+    }
+
+    fn send_to(&self, clients: &[Client], message: &Prepared) -> Broadcast {
         let mut reached = Broadcast::default();
-        for client in clients {
-            match (client.send_prepared(message), self.registry.slow) {
-                (Ok(()), _) => reached.sent += 1,
-                (Err(SendError::Full), SlowConsumer::Skip) => reached.skipped += 1,
-                (Err(SendError::Full), SlowConsumer::Disconnect) => {
-                    reached.disconnected += 1;
-                    let _ = client.close(CloseCode::TRY_AGAIN_LATER, "too slow");
+        for clients in clients.chunks(TOUCHED) {
+            for client in clients {
+                client.member.touch();
+            }
+            for client in clients {
+                match (client.send_prepared(message), self.registry.slow) {
+                    (Ok(()), _) => reached.sent += 1,
+                    (Err(SendError::Full), SlowConsumer::Skip) => reached.skipped += 1,
+                    (Err(SendError::Full), SlowConsumer::Disconnect) => {
+                        reached.disconnected += 1;
+                        let _ = client.close(CloseCode::TRY_AGAIN_LATER, "too slow");
+                    }
+                    // It is leaving.
+                    (Err(_), _) => {}
                 }
-                // It is leaving.
-                (Err(_), _) => {}
             }
         }
         reached
@@ -258,10 +280,11 @@ impl Drop for Membership {
     fn drop(&mut self) {
         let mut entries = self.registry.lock();
         let member = entries.members.remove(&self.id);
+        let row = entries.row.take();
         let waiting =
             if entries.members.is_empty() { std::mem::take(&mut entries.waiting) } else { Vec::new() };
         drop(entries);
-        drop(member);
+        drop((member, row));
         waiting.into_iter().for_each(Waker::wake);
     }
 }
@@ -341,3 +364,7 @@ impl fmt::Debug for Client {
         f.debug_struct("Client").field("id", &self.id).finish_non_exhaustive()
     }
 }
+
+/// How many clients a broadcast touches before it sends to them: memory that is far away comes for all of them at the
+/// time it takes for one.
+const TOUCHED: usize = 16;

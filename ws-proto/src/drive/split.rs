@@ -53,11 +53,11 @@ pub struct WriteHalf<K> {
 #[derive(Debug)]
 struct Link<K> {
     shared: Owned<K>,
-    membership: Option<Membership>,
+    memberships: Vec<Membership>,
 }
 
-pub(super) fn halves<K>(shared: Owned<K>, membership: Option<Membership>) -> (ReadHalf<K>, WriteHalf<K>) {
-    let link = Arc::new(Link { shared, membership });
+pub(super) fn halves<K>(shared: Owned<K>, memberships: Vec<Membership>) -> (ReadHalf<K>, WriteHalf<K>) {
+    let link = Arc::new(Link { shared, memberships });
     (ReadHalf { link: Arc::clone(&link) }, WriteHalf { link })
 }
 
@@ -74,8 +74,8 @@ pub fn reunite<K: Socket>(
         return Err(ReuniteError { reader, writer });
     }
     drop(reader);
-    let Link { shared, membership } = Arc::into_inner(writer.link).expect("there is no third half");
-    Ok(WebSocket::reunited(shared, membership))
+    let Link { shared, memberships } = Arc::into_inner(writer.link).expect("there is no third half");
+    Ok(WebSocket::reunited(shared, memberships))
 }
 
 /// These halves are not of one [`WebSocket`]; here they are.

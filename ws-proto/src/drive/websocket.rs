@@ -58,19 +58,23 @@ pub struct WebSocket<K> {
     endpoint: Option<Box<Endpoint<K>>>,
     /// Where others send through it, if anybody does.
     shared: Option<Owned<K>>,
-    membership: Option<Membership>,
+    memberships: Vec<Membership>,
 }
 
 impl<K: Socket> WebSocket<K> {
     pub(super) fn new(connection: Connection, driver: Driver<K>) -> Self {
-        Self { endpoint: Some(Box::new(Endpoint::new(connection, driver))), shared: None, membership: None }
+        Self {
+            endpoint: Some(Box::new(Endpoint::new(connection, driver))),
+            shared: None,
+            memberships: Vec::new(),
+        }
     }
 
     /// What two halves became again.
-    pub(super) fn reunited(shared: Owned<K>, membership: Option<Membership>) -> Self {
+    pub(super) fn reunited(shared: Owned<K>, memberships: Vec<Membership>) -> Self {
         let mut endpoint = None;
         shared.0.take_back(&mut endpoint);
-        Self { endpoint, shared: Some(shared), membership }
+        Self { endpoint, shared: Some(shared), memberships }
     }
 
     /// A WebSocket over a stream whose handshake is over, made elsewhere: see [`Connection::server`],
@@ -365,9 +369,9 @@ impl<K: Socket> WebSocket<K> {
         self.closing().close_without_code();
     }
 
-    /// The handle to this in the set of [`Clients`](super::Clients) that it is in.
+    /// The handle to this in the set of [`Clients`](super::Clients) that took it in first, that of its server.
     pub fn client(&self) -> Option<Client> {
-        self.membership.as_ref()?.client()
+        self.memberships.first()?.client()
     }
 
     /// Two halves, to receive in one task and send in another. No task is spawned, and whichever half is polled does
@@ -396,7 +400,7 @@ impl<K: Socket> WebSocket<K> {
         self.share();
         let shared = self.shared.expect("it was shared just now");
         shared.0.leave(self.endpoint);
-        split::halves(shared, self.membership)
+        split::halves(shared, self.memberships)
     }
 
     /// Drops the connection without a Close frame; the peer sees 1006.
@@ -486,8 +490,12 @@ impl<K: Socket> WebSocket<K> {
         Arc::clone(&shared.0)
     }
 
+    pub(super) fn memberships(&self) -> &[Membership] {
+        &self.memberships
+    }
+
     pub(super) fn join(&mut self, membership: Membership) {
-        self.membership = Some(membership);
+        self.memberships.push(membership);
     }
 }
 
