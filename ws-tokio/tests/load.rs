@@ -2,7 +2,7 @@
 //! and file descriptors return to their start.
 //!
 //! Times are told, not judged, as nobody knows what else a machine does:
-//! `cargo test --release -p ws-tokio --test load -- --nocapture`.
+//! `cargo test --release -p ws-tokio --test load -- --nocapture`. The last line is the one without a jam.
 
 #![cfg(target_os = "linux")]
 
@@ -17,6 +17,7 @@ use tokio::{
     net::TcpStream,
     runtime::Builder,
     task::{JoinSet, yield_now},
+    time::interval,
 };
 use ws_tokio::{
     Clients, CloseCode, Config, Connection, Handle, HeadLimits, Server, ServerConfig, WebSocket, connect,
@@ -32,8 +33,11 @@ const SLOW: usize = 200;
 const CHURN: usize = 10_000;
 const AT_A_TIME: usize = 8;
 
-/// Round trips of the client that is watched, before the load.
-const ROUND_TRIPS: usize = 2000;
+/// Time between two that come, and between two round trips of the client that is watched.
+const PACE: Duration = Duration::from_millis(1);
+
+/// Round trips of that client before the load.
+const ROUND_TRIPS: usize = 1000;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -48,9 +52,9 @@ fn load_leaves_nothing_behind_and_holds_nobody_up() {
     let _one = one_at_a_time();
     // What allocators and runtimes keep for good, they have after the first time.
     let scale = scale();
-    under_load(scale);
+    under_load(scale, AT_A_TIME);
     let (memory, files) = (resident(), open_files());
-    under_load(scale);
+    under_load(scale, 1);
     assert_eq!(open_files(), files);
     let grown = resident().saturating_sub(memory);
     // A kibibyte that is lost with each connection would be ten times as much.
@@ -95,8 +99,9 @@ fn mail_that_was_collected_leaves_nothing_behind() {
     });
 }
 
-/// One server from its start to its end.
-fn under_load(scale: usize) {
+/// One server from its start to its end, with so many at a time that come and go: one comes each [`PACE`], several as
+/// fast as they can.
+fn under_load(scale: usize, at_a_time: usize) {
     let (address, handle, server) = server();
     let watched = Watched::start(&address);
     Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -111,10 +116,14 @@ fn under_load(scale: usize) {
             slow.push(stream);
         }
         let mut churn = JoinSet::new();
-        for _ in 0..AT_A_TIME {
+        for _ in 0..at_a_time {
             let address = address.clone();
             churn.spawn(async move {
-                for _ in 0..CHURN / AT_A_TIME {
+                let mut pace = interval(PACE);
+                for _ in 0..CHURN / at_a_time {
+                    if at_a_time == 1 {
+                        pace.tick().await;
+                    }
                     come_and_go(&address).await;
                 }
             });
@@ -124,7 +133,7 @@ fn under_load(scale: usize) {
             done.unwrap();
         }
         watched.mark();
-        watched.tell();
+        watched.tell(at_a_time);
 
         // All that was open still is.
         while handle.clients().len() > IDLE / scale {
@@ -168,7 +177,7 @@ fn server() -> (String, Handle, thread::JoinHandle<()>) {
     (address, handle, server)
 }
 
-/// A client in a thread of its own, which sends and receives without a pause.
+/// A client in a thread of its own, which sends and receives at its pace.
 struct Watched {
     marks: mpsc::Sender<()>,
     thread: thread::JoinHandle<[Duration; 3]>,
@@ -185,7 +194,9 @@ impl Watched {
                 let (mut ws, _) = connect(&url).await.unwrap();
                 let mut phases = [(); 3].map(|()| Vec::with_capacity(100_000));
                 let mut phase = 0;
+                let mut pace = interval(PACE);
                 for i in 0.. {
+                    pace.tick().await;
                     let start = Instant::now();
                     ws.send(i.to_string()).await.unwrap();
                     assert_eq!(ws.recv().await.unwrap(), Some(i.to_string().into()));
@@ -215,10 +226,11 @@ impl Watched {
         self.marks.send(()).unwrap();
     }
 
-    fn tell(self) {
+    fn tell(self, at_a_time: usize) {
         let [alone, opening, churning] = self.thread.join().unwrap();
         println!(
-            "p99 of a round trip: {alone:?} alone, {opening:?} while others open, {churning:?} in the churn"
+            "p99 of a round trip: {alone:?} alone, {opening:?} while others open, {churning:?} while \
+             {CHURN} come and go, {at_a_time} at a time"
         );
     }
 }
