@@ -16,6 +16,8 @@ mod pieces;
 mod server;
 #[path = "adapter/split.rs"]
 mod split;
+#[path = "adapter/ws6_8.rs"]
+mod ws6_8;
 
 use std::{
     io,
