@@ -1,6 +1,7 @@
 //! The workspace's own rules, held over its source files.
 
 use std::{
+    collections::HashSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -127,6 +128,23 @@ fn dependencies_are_versioned_once_for_all() {
             assert!(inherited || !line.contains("version"), "{member}: {line}");
         }
     }
+}
+
+#[test]
+fn what_the_parity_table_names_exists() {
+    let parity = read(&root().join("docs/ws-parity.md"));
+    let sources = all_sources();
+    let known: HashSet<&str> = sources.iter().flat_map(|file| words(&file.text)).collect();
+    let mut count = 0;
+    for (number, line) in parity.lines().filter(|(_, line)| line.starts_with("| ")) {
+        let ours = line.split(" | ").nth(1).unwrap_or_default();
+        // What stands between backticks, each name of it.
+        for name in ours.split('`').skip(1).step_by(2).flat_map(words) {
+            assert!(known.contains(name), "docs/ws-parity.md:{number}: {name}");
+            count += 1;
+        }
+    }
+    assert!(count > 200, "{count} names");
 }
 
 // Helpers
