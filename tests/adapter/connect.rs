@@ -1,5 +1,5 @@
-//! The way to a server: the request, redirects, proxies, Unix sockets, deadlines, and connecting again. Tests named
-//! after section 6.8 are those that users of `ws` for Node know.
+//! The way to a server: the request, redirects, proxies, Unix sockets, deadlines, and connecting again. Tests with
+//! `ws6_8` in their names are those that users of `ws` for Node know.
 
 use std::sync::{
     Arc,
@@ -12,7 +12,7 @@ use crate::rt::ws::{Backoff, ConnectPhase, Connector, ProxyError, SocksReply};
 // The request
 
 #[test]
-fn s6_8_request_carries_what_the_connector_was_given() {
+fn ws6_8_request_carries_what_the_connector_was_given() {
     test(async {
         let door = Door::tcp().await;
         let url = format!("ws://{}/", door.address()).replace("//", "//us%65r:p%40ss@");
@@ -47,7 +47,7 @@ fn s6_8_request_carries_what_the_connector_was_given() {
 }
 
 #[test]
-fn s6_8_request_has_no_origin_and_no_credentials_by_default() {
+fn ws6_8_request_has_no_origin_and_no_credentials_by_default() {
     test(async {
         let head = asked_by(Connector::default()).await;
         for absent in ["Origin", "Authorization", "Cookie", "Sec-WebSocket-Protocol"] {
@@ -60,7 +60,7 @@ fn s6_8_request_has_no_origin_and_no_credentials_by_default() {
 
 #[cfg(feature = "deflate")]
 #[test]
-fn s6_8_compression_is_offered_by_default() {
+fn ws6_8_compression_is_offered_by_default() {
     test(async {
         let head = asked_by(Connector::default()).await;
         assert_eq!(fields(&head, "Sec-WebSocket-Extensions").len(), 1);
@@ -139,7 +139,7 @@ fn request_that_does_not_say_where_to_is_refused() {
 }
 
 #[test]
-fn s6_8_establishing_over_a_stream_of_ones_own_keeps_the_host() {
+fn ws6_8_establishing_over_a_stream_of_ones_own_keeps_the_host() {
     test(async {
         let door = Door::tcp().await;
         let stream = rt::tcp_transport(door.address().parse().unwrap()).await;
@@ -181,7 +181,7 @@ fn unix_socket_where_nobody_listens_is_an_io_error() {
 // Redirects
 
 #[test]
-fn s6_8_redirects_are_off_by_default() {
+fn ws6_8_redirects_are_off_by_default() {
     test(async {
         let door = Door::tcp().await;
         let url = door.url("/");
@@ -198,7 +198,7 @@ fn s6_8_redirects_are_off_by_default() {
 }
 
 #[test]
-fn s6_8_redirects_are_followed() {
+fn ws6_8_redirects_are_followed() {
     test(async {
         let door = Door::tcp().await;
         let url = door.url("/a");
@@ -218,7 +218,7 @@ fn s6_8_redirects_are_followed() {
 }
 
 #[test]
-fn s6_8_redirects_have_a_limit() {
+fn ws6_8_redirects_have_a_limit() {
     test(async {
         for limit in [1, 2, 10] {
             let door = Door::tcp().await;
@@ -236,7 +236,7 @@ fn s6_8_redirects_have_a_limit() {
 }
 
 #[test]
-fn s6_8_redirects_to_an_invalid_url_and_to_another_scheme_are_told() {
+fn ws6_8_redirects_to_an_invalid_url_and_to_another_scheme_are_told() {
     test(async {
         for (location, fault) in
             [("ws://", "there is no host"), ("ftp://a/", "the scheme is not ws, wss, http, https or ws+unix")]
@@ -252,7 +252,7 @@ fn s6_8_redirects_to_an_invalid_url_and_to_another_scheme_are_told() {
 }
 
 #[test]
-fn s6_8_redirects_to_another_host_drop_credentials_and_host() {
+fn ws6_8_redirects_to_another_host_drop_credentials_and_host() {
     test(async {
         let mut doors = vec![(Door::tcp().await, Door::tcp().await)];
         if cfg!(unix) {
@@ -278,7 +278,7 @@ fn s6_8_redirects_to_another_host_drop_credentials_and_host() {
 }
 
 #[test]
-fn s6_8_redirects_on_the_same_host_keep_credentials_and_host() {
+fn ws6_8_redirects_on_the_same_host_keep_credentials_and_host() {
     test(async {
         let doors = if cfg!(unix) { vec![Door::tcp().await, Door::unix()] } else { vec![Door::tcp().await] };
         for door in doors {

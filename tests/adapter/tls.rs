@@ -17,7 +17,7 @@ use crate::rt::ws::{
 };
 
 #[test]
-fn s6_8_tls_messages_come_back() {
+fn ws6_8_tls_messages_come_back() {
     test(async {
         let ca = Ca::new();
         let (url, serving) = serve(ca.server(&["127.0.0.1"]), 1).await;
@@ -32,7 +32,7 @@ fn s6_8_tls_messages_come_back() {
 }
 
 #[test]
-fn s6_8_tls_http_1_1_is_picked_and_the_name_is_sent() {
+fn ws6_8_tls_http_1_1_is_picked_and_the_name_is_sent() {
     test(async {
         let ca = Ca::new();
         for alpn in [&["h2", "http/1.1"][..], &["http/1.1"], &[]] {
@@ -55,7 +55,7 @@ fn s6_8_tls_http_1_1_is_picked_and_the_name_is_sent() {
 }
 
 #[test]
-fn s6_8_tls_own_alpn_is_kept() {
+fn ws6_8_tls_own_alpn_is_kept() {
     test(async {
         let ca = Ca::new();
         let mut server = Arc::unwrap_or_clone(ca.server(&["127.0.0.1"]));
@@ -72,7 +72,7 @@ fn s6_8_tls_own_alpn_is_kept() {
 }
 
 #[test]
-fn s6_8_tls_servers_that_nobody_vouches_for_are_refused() {
+fn ws6_8_tls_servers_that_nobody_vouches_for_are_refused() {
     test(async {
         let (ca, other) = (Ca::new(), Ca::named("other"));
         for (server, client, expected) in [
@@ -103,7 +103,7 @@ fn s6_8_tls_servers_that_nobody_vouches_for_are_refused() {
 }
 
 #[test]
-fn s6_8_tls_client_shows_its_certificate() {
+fn ws6_8_tls_client_shows_its_certificate() {
     test(async {
         let ca = Ca::new();
         let roots = Arc::new(ca.roots());
@@ -129,7 +129,7 @@ fn s6_8_tls_client_shows_its_certificate() {
 }
 
 #[test]
-fn s6_8_tls_ws_to_a_port_of_tls_fails() {
+fn ws6_8_tls_ws_to_a_port_of_tls_fails() {
     test(async {
         let ca = Ca::new();
         let (url, _serving) = serve(ca.server(&["127.0.0.1"]), 0).await;
@@ -143,7 +143,7 @@ fn s6_8_tls_ws_to_a_port_of_tls_fails() {
 }
 
 #[test]
-fn s6_8_tls_wss_to_a_plain_port_fails() {
+fn ws6_8_tls_wss_to_a_plain_port_fails() {
     test(async {
         let ca = Ca::new();
         let listener = rt::Listener::bind().await;
@@ -198,7 +198,7 @@ fn tls_over_a_stream_of_ones_own() {
 }
 
 #[test]
-fn s6_8_redirects_that_leave_tls_drop_credentials_and_keep_the_host() {
+fn ws6_8_redirects_that_leave_tls_drop_credentials_and_keep_the_host() {
     test(async {
         let ca = Ca::new();
         let config = ca.server(&["127.0.0.1"]);

@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn s6_8_redirects_credentials_do_not_cross_hosts_or_leave_tls() {
+    fn ws6_8_redirects_credentials_do_not_cross_hosts_or_leave_tls() {
         let all = &["authorization", "cookie", "proxy-authorization", "host", "x-kept", "origin"][..];
         let host = &["host", "x-kept", "origin"][..];
         let none = &["x-kept", "origin"][..];
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn s6_8_redirects_first_userinfo_wins() {
+    fn ws6_8_redirects_first_userinfo_wins() {
         let request = client_request("ws://first:one@a/").unwrap();
         let next = Redirects::new(1).follow(&request, refusal(301, Some("ws://second:two@a/"))).unwrap();
         assert_eq!(next.headers()["authorization"], request.headers()["authorization"]);
