@@ -192,6 +192,23 @@ fn reader_that_is_dropped_skips_the_rest_of_its_message() {
 }
 
 #[test]
+fn reader_that_is_dropped_skips_a_rest_that_came_already() {
+    both_roles(async |role| {
+        for lent in [false, true] {
+            let (mut ws, mut peer) = raw_pair(role, &Config::default());
+            let frame = |first, payload: &[u8]| Frame { first, payload: payload.into() };
+            peer.send(&[frame(0x01, b"some"), frame(0x80, b"rest"), frame(0x81, b"next")]).await;
+            drop(ws.recv_reader().await.unwrap().unwrap());
+            let message = match lent {
+                false => ws.recv_split().await.unwrap().unwrap().0.to_message(),
+                true => ws.recv_ref().await.unwrap().unwrap().to_message(),
+            };
+            assert_eq!(message, Some("next".into()));
+        }
+    });
+}
+
+#[test]
 fn reader_tells_a_message_that_was_cut_off() {
     over_roles(&WIDE, async |role, mine, theirs| {
         for (end, kind) in [

@@ -21,6 +21,12 @@ impl<K: Socket> Endpoint<K> {
         Self { connection, driver, skips: false }
     }
 
+    /// Goes on to the next event, if that has come already.
+    #[inline]
+    pub(super) fn advance(&mut self) -> bool {
+        !self.skips && self.connection.advance()
+    }
+
     #[inline]
     pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Error>> {
         if self.skips {

@@ -114,7 +114,7 @@ impl<K: Socket> WebSocket<K> {
     #[inline]
     pub async fn recv_ref(&mut self) -> Result<Option<Event<'_>>, Error> {
         // What has arrived already needs no waiting, nor its preparations.
-        if !self.endpoint_mut().connection.advance() && !self.wait(Endpoint::poll_event).await.1? {
+        if !self.endpoint_mut().advance() && !self.wait(Endpoint::poll_event).await.1? {
             return Ok(None);
         }
         Ok(self.endpoint().connection.event())
@@ -149,8 +149,8 @@ impl<K: Socket> WebSocket<K> {
     /// Safe.
     #[inline]
     pub async fn recv_split(&mut self) -> Result<Option<(Event<'_>, &mut Sender)>, Error> {
-        let connection = &mut self.endpoint_mut().connection;
-        let has_event = !connection.sender().is_full() && connection.advance();
+        let endpoint = self.endpoint_mut();
+        let has_event = !endpoint.connection.sender().is_full() && endpoint.advance();
         if !has_event && !self.wait(Endpoint::poll_event_with_room).await.1? {
             return Ok(None);
         }
