@@ -21,7 +21,7 @@ use std::{
 use ws_proto::{
     Bytes, ClientConfig, CloseCode, Closed, Config, Connection, Error, Event, Fault, HandshakeError, Machine,
     Message, Role, SendError, ServerConfig, Timer,
-    drive::{Driver, Socket},
+    drive::{ByteStream, Driver, ReadBytes, Socket, WebSocket, WriteBytes},
     handshake::{ClientHandshake, ServerHandshake, check, client_request},
     http::{HeaderName, Request},
 };
@@ -396,6 +396,48 @@ fn s5_5_3_pings_of_a_peer_that_takes_nothing_and_never_pauses_do_not_fill_the_qu
             block_on(&socket, poll_fn(|cx| driver.poll_event(&mut connection, cx))).unwrap();
             assert!(!connection.sender().is_full(), "{} bytes", connection.buffered_amount());
         }
+    }
+}
+
+#[test]
+fn s5_5_2_peer_that_pings_and_never_pauses_lets_other_tasks_run() {
+    for role in ROLES {
+        let socket = Scripted::new([]);
+        socket.flood(frame(role, 0x89, &[0; 125]));
+        let connection = connection(role, &socket, &Config::default());
+        let mut ws = WebSocket::<Scripted>::from_upgraded(socket.clone(), connection);
+        let mut recv = pin!(ws.recv());
+        let (poll, woken) = poll_flagged(&socket, |cx| recv.as_mut().poll(cx));
+        assert!(poll.is_pending() && woken);
+    }
+}
+
+#[test]
+fn s5_4_peer_that_never_ends_a_message_to_be_skipped_lets_other_tasks_run() {
+    for role in ROLES {
+        let socket = Scripted::new([frame(role, 0x02, b"start")]);
+        let config = Config { max_message: usize::MAX, ..Config::default() };
+        let connection = connection(role, &socket, &config);
+        let mut ws = WebSocket::<Scripted>::from_upgraded(socket.clone(), connection);
+        drop(block_on(&socket, ws.recv_reader()).unwrap());
+        socket.flood(frame(role, 0x00, &[0; 100]));
+        let mut recv = pin!(ws.recv());
+        let (poll, woken) = poll_flagged(&socket, |cx| recv.as_mut().poll(cx));
+        assert!(poll.is_pending() && woken);
+    }
+}
+
+#[test]
+fn peer_of_a_byte_stream_that_sends_nothing_and_never_pauses_lets_other_tasks_run() {
+    for role in ROLES {
+        let socket = Scripted::new([]);
+        socket.flood(frame(role, 0x82, b""));
+        let connection = connection(role, &socket, &Config::default());
+        let mut stream = ByteStream::new(WebSocket::<Scripted>::from_upgraded(socket.clone(), connection));
+        let (poll, woken) = poll_flagged(&socket, |cx| stream.poll_read(cx, &mut [0]));
+        assert!(poll.is_pending() && woken);
+        let (poll, woken) = poll_flagged(&socket, |cx| stream.poll_shutdown(cx));
+        assert!(poll.is_pending() && woken);
     }
 }
 

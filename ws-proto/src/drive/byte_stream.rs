@@ -7,10 +7,11 @@ use std::{
 
 use super::{
     Socket, WebSocket,
+    driver::{MAX_ROUNDS, yield_now},
     endpoint::Endpoint,
     pieces::{LONGEST_WRITE, ReadBytes, WriteBytes},
 };
-use crate::close::CloseCode;
+use crate::{close::CloseCode, error::Error};
 
 /// A WebSocket as a stream of bytes, to run another protocol over.
 ///
@@ -61,16 +62,27 @@ impl<K: Socket> ByteStream<K> {
     pub fn into_inner(self) -> WebSocket<K> {
         self.ws
     }
+
+    /// Ready once there are bytes to be read, or the end.
+    fn poll_unread(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut next: impl FnMut(&mut Endpoint<K>, &mut Context<'_>) -> Poll<Result<bool, Error>>,
+    ) -> Poll<io::Result<()>> {
+        for _ in 0..MAX_ROUNDS {
+            if !self.ws.unread(self.offset).is_empty() || !ready!(self.ws.ask(cx, &mut next))? {
+                return Poll::Ready(Ok(()));
+            }
+            self.offset = 0;
+        }
+        // Messages may be empty.
+        yield_now(cx)
+    }
 }
 
 impl<K: Socket> ReadBytes for ByteStream<K> {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
-        while self.ws.unread(self.offset).is_empty() {
-            if !ready!(self.ws.ask(cx, Endpoint::poll_chunk))? {
-                return Poll::Ready(Ok(&[]));
-            }
-            self.offset = 0;
-        }
+        ready!(self.poll_unread(cx, Endpoint::poll_chunk))?;
         Poll::Ready(Ok(self.ws.unread(self.offset)))
     }
 
@@ -91,7 +103,7 @@ impl<K: Socket> WriteBytes for ByteStream<K> {
             }
             Poll::Ready(Ok(bytes.len()))
         }));
-        Poll::Ready(written.map_err(crate::error::Error::into))
+        Poll::Ready(written.map_err(Error::into))
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -103,12 +115,6 @@ impl<K: Socket> WriteBytes for ByteStream<K> {
             self.ws.start_close(CloseCode::NORMAL, "").map_err(io::Error::from)?;
             ready!(self.ws.ask(cx, Endpoint::poll_flush))?;
         }
-        while self.ws.unread(self.offset).is_empty() {
-            if !ready!(self.ws.ask(cx, Endpoint::poll_end_or_chunk))? {
-                break;
-            }
-            self.offset = 0;
-        }
-        Poll::Ready(Ok(()))
+        self.poll_unread(cx, Endpoint::poll_end_or_chunk)
     }
 }

@@ -524,7 +524,7 @@ impl<S: Socket> Driver<S> {
 }
 
 /// Lets other tasks run before a peer that never pauses is served on.
-fn yield_now<T>(cx: &Context<'_>) -> Poll<T> {
+pub(super) fn yield_now<T>(cx: &Context<'_>) -> Poll<T> {
     cx.waker().wake_by_ref();
     Poll::Pending
 }
@@ -634,4 +634,4 @@ impl Wake for Both {
 const MAX_SLICES: usize = 16;
 
 /// Most reads in one poll that bring nothing to hand out.
-const MAX_ROUNDS: usize = 64;
+pub(super) const MAX_ROUNDS: usize = 64;

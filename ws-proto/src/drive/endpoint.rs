@@ -2,7 +2,11 @@
 
 use std::task::{Context, Poll, ready};
 
-use super::{Driver, Socket, trace};
+use super::{
+    Driver, Socket,
+    driver::{MAX_ROUNDS, yield_now},
+    trace,
+};
 use crate::{connection::Connection, error::Error, message::Message};
 
 /// One side of an open connection: the machine and its driver.
@@ -60,20 +64,26 @@ impl<K: Socket> Endpoint<K> {
 
     #[cold]
     fn poll_skip(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        while self.skips {
+        for _ in 0..MAX_ROUNDS {
             let more = ready!(self.driver.poll_chunk(&mut self.connection, cx))?;
             self.skips = more && self.connection.chunk().is_some_and(|chunk| !chunk.last);
+            if !self.skips {
+                return Poll::Ready(Ok(()));
+            }
         }
-        Poll::Ready(Ok(()))
+        yield_now(cx)
     }
 
     pub(super) fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
-        while ready!(self.poll_event(cx))? {
+        for _ in 0..MAX_ROUNDS {
+            if !ready!(self.poll_event(cx))? {
+                return Poll::Ready(Ok(None));
+            }
             if let Some(message) = self.connection.take_message() {
                 return Poll::Ready(Ok(Some(message)));
             }
         }
-        Poll::Ready(Ok(None))
+        yield_now(cx)
     }
 
     pub(super) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
