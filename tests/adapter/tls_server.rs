@@ -178,6 +178,7 @@ impl Seen {
         let seen = Arc::clone(&self.0);
         Acceptor::new(config).on_failure(move |failure| {
             if let Error::Io(error) = failure.error {
+                assert!(failure.peer.address.is_some() && failure.peer.is_secure);
                 seen.lock().unwrap().push(format!("{:?}", error.kind()));
             }
             None

@@ -310,6 +310,9 @@ impl Test {
         let failures: Arc<Mutex<Vec<String>>> = Arc::default();
         let seen = Arc::clone(&failures);
         let acceptor = Acceptor::new(config).on_failure(move |failure| {
+            let is_listeners =
+                matches!(failure.error, Error::Io(error) if error.kind() != io::ErrorKind::TimedOut);
+            assert_eq!(*failure.peer, if is_listeners { Peer::default() } else { client() });
             seen.lock().unwrap().push(match failure.error {
                 Error::Handshake(HandshakeError::Unavailable) => "Unavailable".into(),
                 Error::Io(error) => format!("{:?}", error.kind()),
@@ -578,6 +581,11 @@ impl Socket for Sock {
     }
 }
 
+/// Who is at the other end of each stream.
+fn client() -> Peer {
+    Peer::new(Some(SocketAddr::from(([192, 0, 2, 1], 4711))), true)
+}
+
 /// Gives the streams and errors that a test puts into it.
 struct Listener(Arc<Mutex<Script>>);
 
@@ -625,10 +633,10 @@ impl Listen for Listener {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<End>> {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(End, Peer)>> {
         let mut script = self.0.lock().unwrap();
         match script.streams.pop_front() {
-            Some(stream) => Poll::Ready(stream),
+            Some(stream) => Poll::Ready(stream.map(|stream| (stream, client()))),
             None => {
                 script.server = Some(cx.waker().clone());
                 Poll::Pending
@@ -636,7 +644,7 @@ impl Listen for Listener {
         }
     }
 
-    fn open(&self, stream: End) -> impl Future<Output = io::Result<(End, Peer)>> + Send + 'static {
+    fn open(&self, stream: End) -> impl Future<Output = io::Result<End>> + Send + 'static {
         let script = Arc::clone(&self.0);
         let mut stream = Some(stream);
         std::future::poll_fn(move |cx| {
@@ -645,7 +653,7 @@ impl Listen for Listener {
                 script.held.push(cx.waker().clone());
                 return Poll::Pending;
             }
-            Poll::Ready(Ok((stream.take().expect("ready once"), Peer::default())))
+            Poll::Ready(Ok(stream.take().expect("ready once")))
         })
     }
 

@@ -143,35 +143,38 @@ impl Listen for Listener {
         }
     }
 
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Transport>> {
-        Poll::Ready(Ok(match &self.kind {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Transport, Peer)>> {
+        let (stream, address) = match &self.kind {
             Kind::Tcp(listener) => {
-                let (stream, _) = ready!(listener.poll_accept(cx))?;
+                let (stream, address) = ready!(listener.poll_accept(cx))?;
                 // Frames are gathered before they are written; waiting for more would only delay them.
                 let _ = stream.set_nodelay(true);
-                Transport::Tcp(stream)
+                (stream.into(), Some(address))
             }
             #[cfg(unix)]
-            Kind::Unix(listener) => Transport::Unix(ready!(listener.poll_accept(cx))?.0),
-        }))
+            Kind::Unix(listener) => (ready!(listener.poll_accept(cx))?.0.into(), None),
+        };
+        #[cfg(feature = "rustls")]
+        let is_secure = self.tls.is_some();
+        #[cfg(not(feature = "rustls"))]
+        let is_secure = false;
+        Poll::Ready(Ok((stream, Peer::new(address, is_secure))))
     }
 
-    #[cfg_attr(not(feature = "rustls"), expect(clippy::manual_async_fn, reason = "it must not borrow"))]
-    fn open(
-        &self,
-        stream: Transport,
-    ) -> impl Future<Output = io::Result<(Transport, Peer)>> + Send + 'static {
-        #[cfg(feature = "rustls")]
+    #[cfg(feature = "rustls")]
+    fn open(&self, stream: Transport) -> impl Future<Output = io::Result<Transport>> + Send + 'static {
         let tls = self.tls.clone();
         async move {
-            #[cfg(feature = "rustls")]
-            let stream = match tls {
-                Some(tls) => tls.accept(stream).await?,
-                None => stream,
-            };
-            let peer = Peer::new(stream.peer_addr(), stream.is_secure());
-            Ok((stream, peer))
+            match tls {
+                Some(tls) => tls.accept(stream).await,
+                None => Ok(stream),
+            }
         }
+    }
+
+    #[cfg(not(feature = "rustls"))]
+    fn open(&self, stream: Transport) -> impl Future<Output = io::Result<Transport>> + Send + 'static {
+        std::future::ready(Ok(stream))
     }
 
     fn sleep(duration: Duration) -> impl Future<Output = ()> + Send + 'static {

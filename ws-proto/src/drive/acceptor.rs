@@ -69,7 +69,7 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub struct Peer {
     /// Its address, where the transport has addresses.
     pub address: Option<SocketAddr>,
-    /// Whether it is connected by TLS.
+    /// Whether it connects by TLS.
     pub is_secure: bool,
 }
 
@@ -88,7 +88,7 @@ pub struct Failure<'a> {
     pub error: &'a Error,
     /// The request, if there is one.
     pub request: Option<&'a Request<()>>,
-    /// The client.
+    /// The client; the default where the listener itself failed.
     pub peer: &'a Peer,
 }
 
@@ -318,15 +318,16 @@ impl Acceptor {
         self.on_failure.as_ref().and_then(|hook| hook(&Failure { error, request, peer }))
     }
 
-    /// Tells that a stream could not be accepted at all.
-    pub(super) fn fail_io(&self, error: io::Error) {
+    /// Tells that the listener failed.
+    pub(super) fn fail_listener(&self, error: io::Error) {
         trace::accept_failed(&error);
         self.report(&error.into(), None, &Peer::default());
     }
 
-    /// Tells that a stream was dropped because there are too many.
-    pub(super) fn turn_away(&self) {
-        self.report(&HandshakeError::Unavailable.into(), None, &Peer::default());
+    /// Tells that a stream was dropped before its handshake began.
+    pub(super) fn fail_stream(&self, error: Error, peer: &Peer) {
+        trace::handshake_failed(&error);
+        self.report(&error, None, peer);
     }
 
     /// Closes all connections, and refuses from now on.

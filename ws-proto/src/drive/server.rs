@@ -18,6 +18,7 @@ use super::{Acceptor, Clients, Peer, Socket, WebSocket, tasks::Tasks};
 use crate::{
     close::{CloseCode, ClosePayload},
     error::SendError,
+    handshake::HandshakeError,
 };
 
 /// What a runtime gives to a server: a listener, a timer, and a place for futures to run.
@@ -28,14 +29,11 @@ pub trait Listen: Sized {
     /// The address it listens at.
     fn local_addr(&self) -> io::Result<SocketAddr>;
 
-    /// The next stream that a client has opened.
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<<Self::Socket as Socket>::Stream>>;
+    /// The next stream that a client has opened, and who is at its other end.
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream<Self>, Peer)>>;
 
-    /// Makes the stream ready for HTTP, by TLS if there is to be any, and tells who is at its other end.
-    fn open(
-        &self,
-        stream: <Self::Socket as Socket>::Stream,
-    ) -> impl Future<Output = io::Result<(<Self::Socket as Socket>::Stream, Peer)>> + Send + 'static;
+    /// Makes the stream ready for HTTP: by TLS, if there is to be any.
+    fn open(&self, stream: Stream<Self>) -> impl Future<Output = io::Result<Stream<Self>>> + Send + 'static;
 
     /// Waits.
     fn sleep(duration: Duration) -> impl Future<Output = ()> + Send + 'static;
@@ -43,6 +41,8 @@ pub trait Listen: Sized {
     /// Runs a future to its end.
     fn spawn(future: impl Future<Output = ()> + Send + 'static);
 }
+
+type Stream<L> = <<L as Listen>::Socket as Socket>::Stream;
 
 /// How a listener is made of an address.
 pub trait Bind<A>: Listen {
@@ -149,9 +149,9 @@ impl<L: Listen> Server<L> {
                 self.listener = None;
                 return Poll::Ready(None);
             }
-            let Poll::Ready(stream) = self.poll_stream(cx) else { return Poll::Pending };
+            let (stream, peer) = ready!(self.poll_stream(cx));
             let opened = Arc::clone(&self.opened);
-            self.spawn(stream, |connection, request| async move { opened.put((connection, request)) });
+            self.spawn(stream, peer, |connection, request| async move { opened.put((connection, request)) });
         }
     }
 
@@ -172,9 +172,9 @@ impl<L: Listen> Server<L> {
                 if let Some(grace) = self.handle.inner.shutdown(cx).grace {
                     return Poll::Ready(grace);
                 }
-                let Poll::Ready(stream) = self.poll_stream(cx) else { return Poll::Pending };
+                let (stream, peer) = ready!(self.poll_stream(cx));
                 let handler = Arc::clone(&handler);
-                self.spawn(stream, |connection, request| async move {
+                self.spawn(stream, peer, |connection, request| async move {
                     handler(connection, request).await;
                 });
             }
@@ -197,7 +197,7 @@ impl<L: Listen> Server<L> {
     }
 
     /// The next stream, whatever the listener has to say in between.
-    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<<L::Socket as Socket>::Stream> {
+    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<(Stream<L>, Peer)> {
         loop {
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(cx));
@@ -205,12 +205,13 @@ impl<L: Listen> Server<L> {
             }
             let Some(listener) = &mut self.listener else { return Poll::Pending };
             match ready!(listener.poll_accept(cx)) {
-                Ok(stream) => return Poll::Ready(stream),
+                Ok(accepted) => return Poll::Ready(accepted),
+                Err(error) if is_of_one_connection(&error) => {
+                    self.handle.inner.acceptor.fail_stream(error.into(), &Peer::default());
+                }
                 Err(error) => {
-                    if !is_of_one_connection(&error) {
-                        self.pause = Some(Box::pin(L::sleep(ACCEPT_PAUSE)));
-                    }
-                    self.handle.inner.acceptor.fail_io(error);
+                    self.pause = Some(Box::pin(L::sleep(ACCEPT_PAUSE)));
+                    self.handle.inner.acceptor.fail_listener(error);
                 }
             }
         }
@@ -219,13 +220,14 @@ impl<L: Listen> Server<L> {
     /// Does the handshake on a stream, and what is to be done after it, in a future of its own.
     fn spawn<F: Future + Send>(
         &self,
-        stream: <L::Socket as Socket>::Stream,
+        stream: Stream<L>,
+        peer: Peer,
         then: impl FnOnce(WebSocket<L::Socket>, Request<()>) -> F + Send + 'static,
     ) {
         let Some(listener) = &self.listener else { return };
         let inner = Arc::clone(&self.handle.inner);
         let Some(place) = inner.acceptor.reserve() else {
-            return inner.acceptor.turn_away();
+            return inner.acceptor.fail_stream(HandshakeError::Unavailable.into(), &peer);
         };
         let opening = listener.open(stream);
         let task = {
@@ -235,9 +237,9 @@ impl<L: Listen> Server<L> {
                 let opened = Box::pin(async {
                     let limit = inner.acceptor.config().head.timeout;
                     match within(opening, limit.map(|limit| move || L::sleep(limit))).await {
-                        Ok((stream, peer)) => inner.acceptor.accept_in(place, stream, peer).await.ok(),
+                        Ok(stream) => inner.acceptor.accept_in(place, stream, peer).await.ok(),
                         Err(error) => {
-                            inner.acceptor.fail_io(error);
+                            inner.acceptor.fail_stream(error.into(), &peer);
                             None
                         }
                     }
