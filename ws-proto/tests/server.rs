@@ -41,6 +41,21 @@ fn errors_of_one_connection_are_no_reason_to_pause() {
 }
 
 #[test]
+fn hook_that_panics_is_no_reason_to_stop() {
+    for mode in MODES {
+        let mut test = Test::new(mode, ServerConfig { max_connections: Some(0), ..config() });
+        test.listener.push(Err(io::ErrorKind::ConnectionAborted.into()));
+        let mut refused: Vec<_> = (0..64).map(|_| test.connect()).collect();
+        test.panics.store(true, Ordering::Relaxed);
+        let turned_away = test.connect();
+        run();
+        assert!(turned_away.is_closed());
+        assert!(refused.iter_mut().all(|client| client.read().starts_with(b"HTTP/1.1 503 ")));
+        assert_eq!((test.failures().len(), test.ended()), (0, None));
+    }
+}
+
+#[test]
 fn lack_of_file_descriptors_is_waited_out() {
     const EMFILE: i32 = 24;
     for mode in MODES {
@@ -300,6 +315,8 @@ struct Test {
     takes: Arc<Mutex<Duration>>,
     paths: Arc<Mutex<Vec<String>>>,
     failures: Arc<Mutex<Vec<String>>>,
+    /// The hook does, instead.
+    panics: Arc<AtomicBool>,
     ended: Arc<Mutex<Option<usize>>>,
     connected: usize,
 }
@@ -308,8 +325,10 @@ impl Test {
     fn new(mode: Mode, config: ServerConfig) -> Self {
         WORLD.with_borrow_mut(|world| *world = World::default());
         let failures: Arc<Mutex<Vec<String>>> = Arc::default();
-        let seen = Arc::clone(&failures);
+        let panics = Arc::new(AtomicBool::new(false));
+        let (seen, hook_panics) = (Arc::clone(&failures), Arc::clone(&panics));
         let acceptor = Acceptor::new(config).on_failure(move |failure| {
+            assert!(!hook_panics.load(Ordering::Relaxed), "as the test wants");
             let is_listeners =
                 matches!(failure.error, Error::Io(error) if error.kind() != io::ErrorKind::TimedOut);
             assert_eq!(*failure.peer, if is_listeners { Peer::default() } else { client() });
@@ -330,6 +349,7 @@ impl Test {
             takes: Arc::default(),
             paths: Arc::default(),
             failures,
+            panics,
             ended: Arc::default(),
             connected: 0,
         };

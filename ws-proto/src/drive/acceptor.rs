@@ -4,6 +4,7 @@ use std::{
     fmt,
     future::poll_fn,
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::{Arc, OnceLock},
     task::Poll,
@@ -137,7 +138,8 @@ impl Acceptor {
     }
 
     /// Sees each handshake that comes to nothing, and each failure to accept a stream. The response it gives is sent in
-    /// place of the error's own where a request that broke a rule is still to be answered.
+    /// place of the error's own where a request that broke a rule is still to be answered. Where it panics, that is as
+    /// `None`, as it is called in the loop that accepts, too.
     pub fn on_failure(
         mut self,
         hook: impl Fn(&Failure<'_>) -> Option<Response<Bytes>> + Send + Sync + 'static,
@@ -315,7 +317,10 @@ impl Acceptor {
     }
 
     fn report(&self, error: &Error, request: Option<&Request<()>>, peer: &Peer) -> Option<Response<Bytes>> {
-        self.on_failure.as_ref().and_then(|hook| hook(&Failure { error, request, peer }))
+        let hook = self.on_failure.as_ref()?;
+        // The loop that accepts calls it, too, and is not to end by a panic.
+        let call = AssertUnwindSafe(|| hook(&Failure { error, request, peer }));
+        catch_unwind(call).unwrap_or_default()
     }
 
     /// Tells that the listener failed.
