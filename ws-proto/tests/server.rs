@@ -41,6 +41,34 @@ fn errors_of_one_connection_are_no_reason_to_pause() {
 }
 
 #[test]
+fn who_waits_for_the_last_client_keeps_one_waker_and_none_when_dropped() {
+    let mut test = Test::new(Mode::Serve, config());
+    let mut client = test.connect();
+    client.upgrade();
+    let wakers: [_; 3] = std::array::from_fn(|_| Arc::new(Woken(AtomicBool::new(false))));
+    let poll = |future: &mut Pin<Box<dyn Future<Output = ()> + '_>>, waker: &Arc<Woken>| {
+        future.as_mut().poll(&mut Context::from_waker(&Arc::clone(waker).into()))
+    };
+    let counts = || wakers.each_ref().map(Arc::strong_count);
+    let mut waiting: [Pin<Box<dyn Future<Output = ()> + '_>>; 2] =
+        std::array::from_fn(|_| Box::pin(test.handle.clients().emptied()) as _);
+    for waker in [0, 1, 0, 1, 2, 2] {
+        assert!(poll(&mut waiting[0], &wakers[waker]).is_pending());
+    }
+    assert!(counts()[0] == 1 && counts()[1] == 1 && counts()[2] > 1);
+    // Two futures of one task.
+    assert!(poll(&mut waiting[1], &wakers[2]).is_pending());
+    let [first, mut second] = waiting;
+    drop(first);
+    drop(client);
+    run();
+    assert!(wakers[2].0.load(Ordering::Relaxed));
+    assert!(poll(&mut second, &wakers[2]).is_ready());
+    drop(second);
+    assert_eq!(counts(), [1; 3]);
+}
+
+#[test]
 fn hook_that_panics_is_no_reason_to_stop() {
     for mode in MODES {
         let mut test = Test::new(mode, ServerConfig { max_connections: Some(0), ..config() });

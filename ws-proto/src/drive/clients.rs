@@ -5,7 +5,7 @@ use std::{
     fmt,
     future::poll_fn,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Poll, Waker},
+    task::{Context, Poll, Wake, Waker},
 };
 
 use super::{
@@ -210,17 +210,49 @@ impl Clients {
     ///
     /// Safe.
     pub async fn emptied(&self) {
-        poll_fn(|cx| {
-            let mut entries = self.registry.lock();
-            if entries.members.is_empty() {
-                return Poll::Ready(());
-            }
-            if !entries.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-                entries.waiting.push(cx.waker().clone());
-            }
-            Poll::Pending
-        })
-        .await;
+        let mut waiting = Waiting { registry: &self.registry, waker: None };
+        poll_fn(|cx| waiting.poll(cx)).await;
+    }
+}
+
+/// A future that waits for the end of the last connection.
+struct Waiting<'a> {
+    registry: &'a Registry,
+    /// Its entry among those who wait; no other entry is equal, though it be of the same task.
+    waker: Option<Waker>,
+}
+
+impl Waiting<'_> {
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
+        self.leave();
+        let mut entries = self.registry.lock();
+        if entries.members.is_empty() {
+            return Poll::Ready(());
+        }
+        let waker = Waker::from(Arc::new(Own(cx.waker().clone())));
+        entries.waiting.push(waker.clone());
+        self.waker = Some(waker);
+        Poll::Pending
+    }
+
+    fn leave(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            self.registry.lock().waiting.retain(|other| !other.will_wake(&waker));
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+struct Own(Waker);
+
+impl Wake for Own {
+    fn wake(self: Arc<Self>) {
+        self.0.wake_by_ref();
     }
 }
 

@@ -24,7 +24,7 @@ struct Entries {
     wakers: HashMap<u64, Waker>,
     next_id: u64,
     /// Who waits for the end of the last one.
-    waiting: Vec<Waker>,
+    waiting: Option<Waker>,
 }
 
 impl Tasks {
@@ -61,15 +61,13 @@ impl Tasks {
         self.wake();
     }
 
-    /// Ready once all have ended.
+    /// Ready once all have ended, for one task that waits for it.
     pub(super) fn poll_emptied(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut entries = self.lock();
         if entries.wakers.is_empty() {
             return Poll::Ready(());
         }
-        if !entries.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-            entries.waiting.push(cx.waker().clone());
-        }
+        entries.waiting = Some(cx.waker().clone());
         Poll::Pending
     }
 
@@ -106,8 +104,7 @@ impl Drop for Task {
     fn drop(&mut self) {
         let mut entries = self.tasks.lock();
         let waker = entries.wakers.remove(&self.id);
-        let waiting =
-            if entries.wakers.is_empty() { std::mem::take(&mut entries.waiting) } else { Vec::new() };
+        let waiting = if entries.wakers.is_empty() { entries.waiting.take() } else { None };
         drop(entries);
         drop(waker);
         waiting.into_iter().for_each(Waker::wake);
