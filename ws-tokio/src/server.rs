@@ -51,6 +51,7 @@ where
 ///
 /// ```no_run
 /// # use ws_tokio::{Listener, Server, ServerConfig};
+/// # #[cfg(unix)]
 /// # async fn example() -> std::io::Result<()> {
 /// let listener = tokio::net::UnixListener::bind("/run/chat.sock")?;
 /// let server = Server::new(listener, ServerConfig::default());

@@ -100,7 +100,8 @@ impl<K: Socket> ReadHalf<K> {
     }
 
     /// What `see` makes of the next event, pings and pongs included, which is lent to it: nothing is allocated or
-    /// copied. The other half waits meanwhile.
+    /// copied. The other half waits meanwhile, and so does each [`Client`](super::Client) of this connection: `see`
+    /// must not use one, nor broadcast to it, as it would wait for itself.
     ///
     /// ```
     /// # use ws_proto::{Error, Event, drive::{ReadHalf, Socket}};
@@ -119,7 +120,7 @@ impl<K: Socket> ReadHalf<K> {
     }
 
     /// What `see` makes of the next piece of a message, as [`WebSocket::recv_chunk`] lends it. The other half waits
-    /// meanwhile.
+    /// meanwhile: `see` must do no more than that of [`recv_with`](Self::recv_with).
     ///
     /// # Errors, cancel safety
     ///
