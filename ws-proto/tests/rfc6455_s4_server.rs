@@ -45,6 +45,20 @@ fn s4_2_2_the_request_of_the_rfc_is_accepted() {
 }
 
 #[test]
+fn credentials_of_a_request_are_not_shown() {
+    let now = start();
+    let mut handshake = ServerHandshake::new(Arc::new(ServerConfig::default()), now);
+    let bytes =
+        request().add("Authorization", "Basic c2VjcmV0").add("Cookie", "id=secret").add("X-Open", "shown");
+    let bytes = bytes.bytes();
+    handshake.recv_space()[..bytes.len()].copy_from_slice(&bytes);
+    handshake.handle_input(bytes.len(), now);
+    assert!(handshake.advance());
+    let shown = format!("{:?}", handshake.request().unwrap());
+    assert!(shown.contains("shown") && !shown.contains("secret") && !shown.contains("c2VjcmV0"), "{shown}");
+}
+
+#[test]
 fn s4_2_1_names_and_tokens_have_no_case_and_lists_span_lines() {
     let accepted = [
         request().set("Upgrade", "WebSocket"),

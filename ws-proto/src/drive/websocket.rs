@@ -499,7 +499,8 @@ impl<K: Socket> WebSocket<K> {
     }
 }
 
-/// Nothing but a [`Waiting`] gives the endpoint away, and it takes it back before it goes.
+/// Nothing but a [`Waiting`] gives the endpoint away, and it takes it back when it is dropped. Who leaks one instead
+/// has a `WebSocket` that can only be awaited again, or dropped.
 const IN_HAND: &str = "the endpoint is in hand";
 
 /// Waits for an answer of the endpoint; hands it out together with the answer.

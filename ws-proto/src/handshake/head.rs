@@ -4,7 +4,7 @@
 //! Stricter than it must be where leniency has let attackers in: lines end with CRLF and nothing else, a line
 //! does not continue on the next one, and there are no control characters.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 
 use super::{error::HandshakeError, list};
 use crate::{buffer::Buffer, config::HeadLimits};
@@ -176,9 +176,11 @@ fn headers(fields: &[httparse::Header<'_>]) -> Result<HeaderMap, HandshakeError>
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes());
         let value = HeaderValue::from_bytes(field.value);
-        let (Ok(name), Ok(value)) = (name, value) else {
+        let (Ok(name), Ok(mut value)) = (name, value) else {
             return Err(HandshakeError::Malformed("a header field"));
         };
+        // Requests end up in logs, by `Debug`.
+        value.set_sensitive(SECRETS.contains(&name));
         headers.try_append(name, value).map_err(|_| HandshakeError::TooManyFields)?;
     }
     Ok(headers)
@@ -194,5 +196,8 @@ fn error(error: httparse::Error) -> HandshakeError {
         httparse::Error::NewLine | httparse::Error::Token => HandshakeError::Malformed("the first line"),
     }
 }
+
+const SECRETS: [HeaderName; 4] =
+    [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE, header::SET_COOKIE];
 
 const MIN_READ: usize = 4096;

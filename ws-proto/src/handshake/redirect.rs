@@ -36,9 +36,10 @@ impl Redirects {
 
     /// The request that follows this one, which failed with this error.
     ///
-    /// It has the fields of the first, but where it goes to another host or port, to a socket of the file system or
-    /// away from one: `Authorization`, `Cookie`, `Proxy-Authorization` and `Host` stay behind. So do the first three
-    /// where it leaves TLS. Credentials in the `Location` are not used.
+    /// It has the fields of the first, but where it goes to another host or port (the default ones of `ws` and `wss`
+    /// count as the same), to a socket of the file system or away from one: `Authorization`, `Cookie`,
+    /// `Proxy-Authorization` and `Host` stay behind. So do the first three where it leaves TLS. Credentials in the
+    /// `Location` are not used.
     ///
     /// # Errors
     ///
