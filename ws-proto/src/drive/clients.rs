@@ -1,7 +1,7 @@
 //! [`Clients`]: connections that can be counted, addressed and broadcast to from anywhere.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fmt,
     future::poll_fn,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -49,7 +49,8 @@ struct Registry {
 
 #[derive(Default)]
 struct Entries {
-    members: HashMap<u64, Arc<dyn Member>>,
+    /// By their ids, so in the order in which they came: near in time is near in memory, the system's, too.
+    members: BTreeMap<u64, Arc<dyn Member>>,
     /// All of them in a row, once somebody asked since the last of them came or left.
     row: Option<Arc<[Client]>>,
     /// Places held for handshakes.
@@ -134,7 +135,7 @@ impl Clients {
         self.len() == 0
     }
 
-    /// The clients that are there at this moment, in no order.
+    /// The clients that are there at this moment, in the order in which they came.
     pub fn iter(&self) -> impl Iterator<Item = Client> + use<> {
         let row = self.row();
         (0..row.len()).map(move |i| row[i].clone())
