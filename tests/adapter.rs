@@ -6,12 +6,12 @@
 
 #[path = "adapter/byte_stream.rs"]
 mod byte_stream;
+#[path = "adapter/chunks.rs"]
+mod chunks;
 #[path = "adapter/clients.rs"]
 mod clients;
 #[path = "adapter/from_request.rs"]
 mod from_request;
-#[path = "adapter/pieces.rs"]
-mod pieces;
 #[path = "adapter/server.rs"]
 mod server;
 #[path = "adapter/split.rs"]

@@ -9,7 +9,7 @@ use super::{
     Socket, WebSocket,
     driver::{MAX_ROUNDS, yield_now},
     endpoint::Endpoint,
-    pieces::{LONGEST_WRITE, ReadBytes, WriteBytes},
+    message::{LONGEST_WRITE, ReadBytes, WriteBytes},
 };
 use crate::{close::CloseCode, error::Error};
 

@@ -285,13 +285,7 @@ impl<S: Socket> Driver<S> {
         handshake: &mut ServerHandshake,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
-        while !handshake.advance() {
-            if handshake.is_ended() {
-                return Poll::Ready(Err(self.handshake_error(handshake.error())));
-            }
-            ready!(self.poll_step(handshake, cx));
-        }
-        Poll::Ready(Ok(()))
+        self.poll_handshake(handshake, cx, ServerHandshake::advance, ServerHandshake::error)
     }
 
     /// Ready once the client of a request that is not answered has left.
@@ -327,13 +321,7 @@ impl<S: Socket> Driver<S> {
         handshake: &mut ClientHandshake,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
-        while !handshake.advance() {
-            if handshake.is_ended() {
-                return Poll::Ready(Err(self.handshake_error(handshake.error())));
-            }
-            ready!(self.poll_step(handshake, cx));
-        }
-        Poll::Ready(Ok(()))
+        self.poll_handshake(handshake, cx, ClientHandshake::advance, ClientHandshake::error)
     }
 
     /// Goes on until a proxy has let through.
@@ -346,13 +334,27 @@ impl<S: Socket> Driver<S> {
         proxy: &mut ProxyHandshake,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
-        while !proxy.advance() {
-            if proxy.is_ended() {
-                return Poll::Ready(Err(self.handshake_error(proxy.error())));
+        self.poll_handshake(proxy, cx, ProxyHandshake::advance, ProxyHandshake::error)
+    }
+
+    /// Goes on until a handshake has what it waits for, or has failed.
+    fn poll_handshake<M: Machine>(
+        &mut self,
+        handshake: &mut M,
+        cx: &mut Context<'_>,
+        advance: impl Fn(&mut M) -> bool,
+        error: impl Fn(&M) -> Option<&HandshakeError>,
+    ) -> Poll<Result<(), Error>> {
+        for _ in 0..MAX_ROUNDS {
+            if advance(handshake) {
+                return Poll::Ready(Ok(()));
             }
-            ready!(self.poll_step(proxy, cx));
+            if handshake.is_ended() {
+                return Poll::Ready(Err(self.handshake_error(error(handshake))));
+            }
+            ready!(self.poll_step(handshake, cx));
         }
-        Poll::Ready(Ok(()))
+        yield_now(cx)
     }
 
     /// One round: writes all it can, then reads once. Ready if there may be something new to find.
