@@ -21,29 +21,30 @@ pub use server::{Listener, accept, accept_with};
 pub use tokio_rustls::rustls;
 pub use transport::Transport;
 
-/// A WebSocket connection over any stream of tokio's.
+/// A WebSocket connection over any stream of tokio's: see [`ws_proto::drive::WebSocket`] for what it does.
 pub type WebSocket<S = Transport> = ws_proto::drive::WebSocket<Io<S>>;
 
-/// A listening WebSocket server.
+/// A listening WebSocket server: see [`ws_proto::drive::Server`] for what it does.
 pub type Server = ws_proto::drive::Server<Listener>;
 
 /// The half of a [`WebSocket`] that receives.
-pub type ReadHalf<S> = ws_proto::drive::ReadHalf<Io<S>>;
+pub type ReadHalf<S = Transport> = ws_proto::drive::ReadHalf<Io<S>>;
 
 /// The half of a [`WebSocket`] that sends.
-pub type WriteHalf<S> = ws_proto::drive::WriteHalf<Io<S>>;
+pub type WriteHalf<S = Transport> = ws_proto::drive::WriteHalf<Io<S>>;
 
 /// A [`WebSocket`] as a stream of bytes; [`AsyncIo`] brings tokio's traits.
-pub type ByteStream<S> = ws_proto::drive::ByteStream<Io<S>>;
+pub type ByteStream<S = Transport> = ws_proto::drive::ByteStream<Io<S>>;
 
 /// One message as a reader of bytes; [`AsyncIo`] brings tokio's traits.
-pub type MessageReader<'a, S> = ws_proto::drive::MessageReader<'a, Io<S>>;
+pub type MessageReader<'a, S = Transport> = ws_proto::drive::MessageReader<'a, Io<S>>;
 
 /// One message as a writer of bytes; [`AsyncIo`] brings tokio's traits.
-pub type MessageWriter<'a, S> = ws_proto::drive::MessageWriter<'a, Io<S>>;
+pub type MessageWriter<'a, S = Transport> = ws_proto::drive::MessageWriter<'a, Io<S>>;
 
-/// A client's opening handshake on any stream of tokio's.
+/// A client's opening handshake on any stream of tokio's: see [`ws_proto::drive::Handshake`] for what it does.
 pub type Handshake<S> = ws_proto::drive::Handshake<Io<S>>;
+
 pub use ws_proto::{
     Backoff, Bytes, Chunk, ClientConfig, CloseCode, Closed, Config, Connection, Error, Event, Fragment,
     HandshakeError, HeadLimits, Initiator, Message, OriginPolicy, Prepared, ProtocolError, SendError, Sender,
