@@ -20,7 +20,8 @@ use tokio::{
     time::interval,
 };
 use ws_tokio::{
-    Clients, CloseCode, Config, Connection, Handle, HeadLimits, Server, ServerConfig, WebSocket, connect,
+    Clients, CloseCode, Config, Connection, Handle, HeadLimits, Prepared, Server, ServerConfig, WebSocket,
+    connect,
 };
 
 /// Connections that say nothing after their handshake.
@@ -96,6 +97,28 @@ fn mail_that_was_collected_leaves_nothing_behind() {
         // The mail of each was of 256 KiB.
         let grown = resident().saturating_sub(before);
         assert!(grown <= 8 * 1024 * 1024, "grew by {grown} bytes");
+    });
+}
+
+#[test]
+fn long_broadcast_is_held_once_whoever_does_not_read_it() {
+    let _one = one_at_a_time();
+    Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+        let clients = Clients::default();
+        let mut open = Vec::new();
+        for _ in 0..100 {
+            let (ours, theirs) = tokio::io::duplex(1024);
+            let connection = Connection::server(&Config::default(), Instant::now());
+            let mut ws = WebSocket::from_upgraded(ours, connection);
+            clients.insert(&mut ws);
+            open.push((tokio::spawn(async move { ws.recv().await }), theirs));
+        }
+        yield_now().await;
+        let news = Prepared::new(vec![0; 1024 * 1024]);
+        let before = resident();
+        assert_eq!(clients.broadcast(&news).sent, 100);
+        let grown = resident().saturating_sub(before);
+        assert!(grown <= 16 * 1024 * 1024, "grew by {grown} bytes");
     });
 }
 

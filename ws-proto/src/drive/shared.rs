@@ -165,7 +165,7 @@ impl<K: Socket> Shared<K> {
         cx: &mut Context<'_>,
     ) -> Poll<T> {
         self.take_back(hand);
-        let Some(endpoint) = hand else { return Poll::Pending };
+        let endpoint = hand.as_mut().expect("the endpoint is in hand, or was given away");
         match self.ask_or_lock(endpoint, ask, cx) {
             Ok(answer) => Poll::Ready(answer),
             Err(mut state) => {

@@ -248,7 +248,8 @@ impl Sender {
     pub(crate) fn unqueued<'a>(&mut self, prepared: &'a Prepared) -> Result<Option<&'a [u8]>, SendError> {
         self.check_message()?;
         let may = self.keys.is_none() && self.queue.is_empty() && self.pong.is_none();
-        Ok(may.then(|| &*self.choose(prepared).bytes))
+        // A long one stays where it is: its rest would be copied for each connection that does not read.
+        Ok((may && !self.shares(prepared.len())).then(|| &*self.choose(prepared).bytes))
     }
 
     /// Queues a frame of which the socket took the first `taken` bytes.
