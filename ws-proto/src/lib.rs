@@ -23,6 +23,8 @@ mod message;
 mod recv;
 mod send;
 mod timer;
+#[cfg(feature = "rustls")]
+pub mod tls;
 
 pub use backoff::Backoff;
 pub use bytes::Bytes;
@@ -36,5 +38,7 @@ pub use handshake::HandshakeError;
 pub use http;
 pub use machine::Machine;
 pub use message::{Chunk, Event, Message, Text, Utf8Bytes};
+#[cfg(feature = "rustls")]
+pub use rustls;
 pub use send::{Fragment, Prepared, Sender};
 pub use timer::Timer;

@@ -1,6 +1,6 @@
 //! Clients: over connections of their own ([`connect`], [`Connector`], [`Reconnect`]), or over any stream ([`client`]).
 
-use std::{future::Future, io, path::Path, time::Instant};
+use std::{io, time::Instant};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -120,8 +120,7 @@ pub type Tls = std::sync::Arc<crate::rustls::ClientConfig>;
 
 /// How a client does TLS: not at all, without the feature `rustls`.
 #[cfg(not(feature = "rustls"))]
-#[derive(Clone, Debug)]
-pub enum Tls {}
+pub type Tls = drive::NoTls;
 
 impl Connect for Tokio {
     type Socket = Io<Transport>;
@@ -135,13 +134,8 @@ impl Connect for Tokio {
     }
 
     #[cfg(unix)]
-    async fn unix(path: &Path) -> io::Result<Transport> {
+    async fn unix(path: &std::path::Path) -> io::Result<Transport> {
         Ok(tokio::net::UnixStream::connect(path).await?.into())
-    }
-
-    #[cfg(not(unix))]
-    async fn unix(_path: &Path) -> io::Result<Transport> {
-        Err(io::ErrorKind::Unsupported.into())
     }
 
     #[cfg(feature = "rustls")]
@@ -149,19 +143,9 @@ impl Connect for Tokio {
         crate::tls::connect(stream, host, tls).await
     }
 
-    #[cfg(not(feature = "rustls"))]
-    async fn tls(_stream: Transport, _host: &str, tls: &Tls) -> io::Result<Transport> {
-        match *tls {}
-    }
-
     #[cfg(feature = "rustls")]
     fn default_tls() -> Result<Tls, Error> {
-        crate::tls::default_client()
-    }
-
-    #[cfg(not(feature = "rustls"))]
-    fn default_tls() -> Result<Tls, Error> {
-        Err(ws_proto::HandshakeError::Tls("it needs the feature rustls").into())
+        crate::tls::DEFAULT_CLIENT.get()
     }
 
     fn now() -> Instant {

@@ -14,7 +14,7 @@ use tokio::{
 };
 use ws_proto::{
     Error, ServerConfig,
-    drive::{Bind, Listen, Peer},
+    drive::{Bind, Listen, Peer, bind_first},
     http::Request,
 };
 
@@ -79,14 +79,7 @@ impl Listener {
     ///
     /// What the system says against it.
     pub async fn bind(address: impl ToSocketAddrs, backlog: u32) -> io::Result<Self> {
-        let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
-        for address in lookup_host(address).await? {
-            match listen(address, backlog) {
-                Ok(listener) => return Ok(listener.into()),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
+        bind_first(lookup_host(address).await?, |address| Ok(listen(address, backlog)?.into()))
     }
 
     fn of(kind: Kind) -> Self {
@@ -171,11 +164,6 @@ impl Listen for Listener {
                 None => Ok(stream),
             }
         }
-    }
-
-    #[cfg(not(feature = "rustls"))]
-    fn open(&self, stream: Transport) -> impl Future<Output = io::Result<Transport>> + Send + 'static {
-        std::future::ready(Ok(stream))
     }
 
     fn sleep(duration: Duration) -> impl Future<Output = ()> + Send + 'static {

@@ -1,19 +1,12 @@
 //! TLS by rustls.
 
-use std::{
-    io,
-    sync::{Arc, OnceLock},
-};
+use std::{fmt, io, sync::Arc};
 
 use tokio_rustls::{
     TlsAcceptor, TlsConnector,
-    rustls::{
-        ClientConfig, RootCertStore, ServerConfig,
-        crypto::ring,
-        pki_types::{InvalidDnsNameError, ServerName},
-    },
+    rustls::{ClientConfig, ServerConfig},
 };
-use ws_proto::{Error, HandshakeError, handshake::ALPN};
+use ws_proto::tls::{DefaultClient, client_config, server_config, server_name};
 
 use crate::Transport;
 
@@ -22,11 +15,8 @@ use crate::Transport;
 pub(crate) struct Acceptor(TlsAcceptor);
 
 impl Acceptor {
-    pub(crate) fn new(mut config: Arc<ServerConfig>) -> Self {
-        if config.alpn_protocols.is_empty() {
-            Arc::make_mut(&mut config).alpn_protocols = vec![ALPN.into()];
-        }
-        Self(config.into())
+    pub(crate) fn new(config: Arc<ServerConfig>) -> Self {
+        Self(server_config(config).into())
     }
 
     pub(crate) async fn accept(&self, stream: Transport) -> io::Result<Transport> {
@@ -34,8 +24,8 @@ impl Acceptor {
     }
 }
 
-impl std::fmt::Debug for Acceptor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Acceptor").finish_non_exhaustive()
     }
 }
@@ -46,49 +36,15 @@ pub(crate) async fn connect(
     host: &str,
     config: &Arc<ClientConfig>,
 ) -> io::Result<Transport> {
-    let name = ServerName::try_from(host.to_owned())
-        .map_err(|error: InvalidDnsNameError| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    let connector = TlsConnector::from(Arc::clone(config));
-    // A server that also speaks HTTP/2 has to be told that this is none; who sets ALPN knows better.
-    let alpn =
-        if config.alpn_protocols.is_empty() { vec![ALPN.into()] } else { config.alpn_protocols.clone() };
-    let stream = connector.with_alpn(alpn).connect(name, stream).await?;
-    Ok(Transport::Tls(Box::new(stream.into())))
+    let connector = TlsConnector::from(client_config(Arc::clone(config)));
+    Ok(Transport::Tls(Box::new(connector.connect(server_name(host)?, stream).await?.into())))
 }
 
-/// A client that trusts the roots of the features `rustls-native-roots` and `rustls-webpki-roots`, made once.
-pub(crate) fn default_client() -> Result<Arc<ClientConfig>, Error> {
-    static DEFAULT: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-    if let Some(config) = DEFAULT.get() {
-        return Ok(Arc::clone(config));
-    }
-    let roots = roots();
-    if roots.is_empty() {
-        let what = if cfg!(any(feature = "rustls-native-roots", feature = "rustls-webpki-roots")) {
-            "the platform trusts no root certificate"
-        } else {
-            "it needs one of the features rustls-native-roots and rustls-webpki-roots, or a configuration of its own"
-        };
-        return Err(HandshakeError::Tls(what).into());
-    }
-    // Passed explicitly: the process may have another default, or none.
-    let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(io::Error::other)?;
-    let config = builder.with_root_certificates(roots).with_no_client_auth();
-    Ok(Arc::clone(DEFAULT.get_or_init(|| Arc::new(config))))
-}
+/// A client that trusts the roots of the features.
+#[cfg(feature = "rustls-native-roots")]
+pub(crate) static DEFAULT_CLIENT: DefaultClient =
+    DefaultClient::new(Some(|| rustls_native_certs::load_native_certs().certs));
 
-#[cfg_attr(
-    not(any(feature = "rustls-native-roots", feature = "rustls-webpki-roots")),
-    expect(unused_mut, reason = "without those features there are no roots to add")
-)]
-fn roots() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    #[cfg(feature = "rustls-native-roots")]
-    // Some platforms have certificates that are none; the others are as good.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    #[cfg(feature = "rustls-webpki-roots")]
-    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    roots
-}
+/// A client that trusts the roots of the features.
+#[cfg(not(feature = "rustls-native-roots"))]
+pub(crate) static DEFAULT_CLIENT: DefaultClient = DefaultClient::new(None);

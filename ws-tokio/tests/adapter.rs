@@ -25,6 +25,9 @@ mod rt {
     /// Unit of time of [`block_on_timed`]. Its clock jumps to the next timer, so it costs nothing.
     pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
+    /// How late a timer may be.
+    pub(crate) const LATE: Duration = Duration::from_secs(4);
+
     pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Debug {}
 
     impl<S: AsyncRead + AsyncWrite + Unpin + Send + Debug> Stream for S {}

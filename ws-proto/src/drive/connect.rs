@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    future::poll_fn,
+    future::{poll_fn, ready},
     io,
     path::Path,
     pin::pin,
@@ -36,15 +36,22 @@ pub trait Connect: 'static {
     /// Connects to a host, by name or by address, trying its addresses in order.
     fn tcp(host: &str, port: u16) -> impl Future<Output = io::Result<Stream<Self>>> + Send;
 
-    /// Connects to a socket of the file system.
-    fn unix(path: &Path) -> impl Future<Output = io::Result<Stream<Self>>> + Send;
+    /// Connects to a socket of the file system, where there are such.
+    fn unix(path: &Path) -> impl Future<Output = io::Result<Stream<Self>>> + Send {
+        let _ = path;
+        ready(Err(io::ErrorKind::Unsupported.into()))
+    }
 
     /// TLS to a server of this name, over another stream. It offers `http/1.1` by ALPN, which no other is to be.
+    /// [`NoTls`] needs none.
     fn tls(
         stream: Stream<Self>,
         host: &str,
         tls: &Self::Tls,
-    ) -> impl Future<Output = io::Result<Stream<Self>>> + Send;
+    ) -> impl Future<Output = io::Result<Stream<Self>>> + Send {
+        let _ = (stream, host, tls);
+        ready(Err(io::ErrorKind::Unsupported.into()))
+    }
 
     /// How TLS is done where the application did not say. It is asked for before each connection that needs it, so what
     /// takes long is to be done once.
@@ -52,7 +59,9 @@ pub trait Connect: 'static {
     /// # Errors
     ///
     /// [`HandshakeError::Tls`] if there is no TLS, or nobody to trust.
-    fn default_tls() -> Result<Self::Tls, Error>;
+    fn default_tls() -> Result<Self::Tls, Error> {
+        Err(HandshakeError::Tls("it needs the feature rustls").into())
+    }
 
     /// The time.
     fn now() -> Instant;
@@ -67,6 +76,10 @@ pub trait Connect: 'static {
     /// If it has none.
     fn seed() -> io::Result<[u8; 32]>;
 }
+
+/// How TLS is done without the feature `rustls` of an adapter: not at all.
+#[derive(Clone, Debug)]
+pub enum NoTls {}
 
 type Stream<C> = <<C as Connect>::Socket as Socket>::Stream;
 

@@ -34,12 +34,12 @@ use std::{
 pub use acceptor::{Acceptor, Failure, Peer};
 pub use byte_stream::ByteStream;
 pub use clients::{Broadcast, Client, Clients};
-pub use connect::{Connect, Connector};
+pub use connect::{Connect, Connector, NoTls};
 pub use driver::Driver;
 pub use handshake::{Handshake, client};
 pub use message::{MessageReader, MessageWriter, ReadBytes, WriteBytes};
 pub use reconnect::Reconnect;
-pub use server::{Bind, Handle, Listen, Server};
+pub use server::{Bind, Handle, Listen, Server, bind_first};
 pub use split::{ReadHalf, ReuniteError, WriteHalf, reunite};
 pub use websocket::WebSocket;
 

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     fmt,
-    future::poll_fn,
+    future::{poll_fn, ready},
     io,
     pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,7 +14,11 @@ use std::{
 use core::net::SocketAddr;
 use http::Request;
 
-use super::{Acceptor, Clients, Peer, Socket, WebSocket, tasks::Tasks};
+use super::{
+    Acceptor, Clients, Peer, Socket, WebSocket,
+    driver::{MAX_ROUNDS, yield_now},
+    tasks::Tasks,
+};
 use crate::{
     close::{CloseCode, ClosePayload},
     error::SendError,
@@ -33,7 +37,9 @@ pub trait Listen: Sized {
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream<Self>, Peer)>>;
 
     /// Makes the stream ready for HTTP: by TLS, if there is to be any.
-    fn open(&self, stream: Stream<Self>) -> impl Future<Output = io::Result<Stream<Self>>> + Send + 'static;
+    fn open(&self, stream: Stream<Self>) -> impl Future<Output = io::Result<Stream<Self>>> + Send + 'static {
+        ready(Ok(stream))
+    }
 
     /// Waits.
     fn sleep(duration: Duration) -> impl Future<Output = ()> + Send + 'static;
@@ -48,6 +54,25 @@ type Stream<L> = <<L as Listen>::Socket as Socket>::Stream;
 pub trait Bind<A>: Listen {
     /// Listens at an address, with this backlog.
     fn bind(address: A, backlog: u32) -> impl Future<Output = io::Result<Self>> + Send;
+}
+
+/// A listener at the first of these addresses that can be had.
+///
+/// # Errors
+///
+/// What is said against the last, or [`io::ErrorKind::InvalidInput`] if there is none.
+pub fn bind_first<T>(
+    addresses: impl IntoIterator<Item = SocketAddr>,
+    bind: impl FnMut(SocketAddr) -> io::Result<T>,
+) -> io::Result<T> {
+    let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
+    for bound in addresses.into_iter().map(bind) {
+        match bound {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// A listening WebSocket server.
@@ -141,7 +166,7 @@ impl<L: Listen> Server<L> {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Pair<L::Socket>>> {
-        loop {
+        for _ in 0..MAX_ROUNDS {
             if let Poll::Ready(opened) = self.opened.poll_take(cx) {
                 return Poll::Ready(Some(opened));
             }
@@ -153,6 +178,7 @@ impl<L: Listen> Server<L> {
             let opened = Arc::clone(&self.opened);
             self.spawn(stream, peer, |connection, request| async move { opened.put((connection, request)) });
         }
+        yield_now(cx)
     }
 
     /// Runs `handler` for each connection, until the server is shut down; then waits for the handlers and for the
@@ -168,7 +194,7 @@ impl<L: Listen> Server<L> {
     {
         let handler = Arc::new(handler);
         let grace = poll_fn(|cx| {
-            loop {
+            for _ in 0..MAX_ROUNDS {
                 if let Some(grace) = self.handle.inner.shutdown(cx).grace {
                     return Poll::Ready(grace);
                 }
@@ -178,6 +204,7 @@ impl<L: Listen> Server<L> {
                     handler(connection, request).await;
                 });
             }
+            yield_now(cx)
         })
         .await;
         self.listener = None;
@@ -198,7 +225,7 @@ impl<L: Listen> Server<L> {
 
     /// The next stream, whatever the listener has to say in between.
     fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<(Stream<L>, Peer)> {
-        loop {
+        for _ in 0..MAX_ROUNDS {
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
@@ -215,6 +242,7 @@ impl<L: Listen> Server<L> {
                 }
             }
         }
+        yield_now(cx)
     }
 
     /// Does the handshake on a stream, and what is to be done after it, in a future of its own.
