@@ -101,7 +101,7 @@ fn client_that_never_ends_its_tls_handshake_is_dropped_after_the_timeout() {
             rt::write_all(&mut silent, start).await.unwrap();
             // Whether it ends or is reset, it is over.
             let _ = read_to_end(&mut silent).await;
-            assert_eq!(seen.take(), ["TimedOut"]);
+            assert_eq!(seen.next().await, ["TimedOut"]);
         }
         // Its place is free again.
         let link = rt::connect_tls(address, client_config(certificate)).await.unwrap();
@@ -122,7 +122,7 @@ fn ws6_7_plain_http_to_a_port_of_tls_fails_and_others_are_served() {
         rt::write_all(&mut plain, UPGRADE.as_bytes()).await.unwrap();
         let answer = read_to_end(&mut plain).await.unwrap_or_default();
         assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
-        assert_eq!(seen.take(), ["InvalidData"]);
+        assert_eq!(seen.next().await, ["InvalidData"]);
         assert_matches!(connect(&format!("ws://{address}/")).await, Err(_));
 
         let link = rt::connect_tls(address, client_config(certificate)).await.unwrap();
@@ -185,7 +185,14 @@ impl Seen {
         })
     }
 
-    fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap())
+    /// What it has seen, once there is something: the stream may end before.
+    async fn next(&self) -> Vec<String> {
+        loop {
+            let seen = std::mem::take(&mut *self.0.lock().unwrap());
+            if !seen.is_empty() {
+                return seen;
+            }
+            rt::yield_now().await;
+        }
     }
 }

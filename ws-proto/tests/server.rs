@@ -41,6 +41,26 @@ fn errors_of_one_connection_are_no_reason_to_pause() {
 }
 
 #[test]
+fn streams_that_keep_coming_hold_up_no_other_task() {
+    for (mode, of_streams) in MODES.into_iter().flat_map(|mode| [(mode, true), (mode, false)]) {
+        let mut test = Test::new(mode, config());
+        let script = Arc::clone(&test.listener.0);
+        let clients: Vec<_> = (0..if of_streams { 1000 } else { 0 }).map(|_| test.connect()).collect();
+        for _ in clients.len()..1000 {
+            test.listener.push(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        let left = Arc::new(AtomicUsize::new(0));
+        Listener::spawn({
+            let (script, left) = (Arc::clone(&script), Arc::clone(&left));
+            async move { left.store(script.lock().unwrap().streams.len(), Ordering::Relaxed) }
+        });
+        run();
+        assert!(left.load(Ordering::Relaxed) > 500, "{left:?}");
+        assert!(script.lock().unwrap().streams.is_empty());
+    }
+}
+
+#[test]
 fn who_waits_for_the_last_client_keeps_one_waker_and_none_when_dropped() {
     let mut test = Test::new(Mode::Serve, config());
     let mut client = test.connect();

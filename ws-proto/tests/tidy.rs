@@ -1,7 +1,7 @@
 //! The workspace's own rules, held over its source files.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -23,7 +23,7 @@ fn invariant_1_the_protocol_has_no_clock_thread_socket_or_environment() {
 fn invariant_2_no_crate_has_unsafe_code() {
     let manifest = read(&root().join("Cargo.toml"));
     assert!(manifest.text.contains("unsafe_code = \"forbid\""));
-    for member in ["ws-proto", "ws-tokio", "examples"] {
+    for member in MEMBERS {
         let manifest = read(&root().join(member).join("Cargo.toml"));
         assert!(manifest.text.contains("[lints]\nworkspace = true"), "{member} does not take the lints");
     }
@@ -33,7 +33,7 @@ fn invariant_2_no_crate_has_unsafe_code() {
 fn invariant_8_adapters_decide_nothing_about_the_protocol() {
     // Opcodes and close codes by their number, frames by their bits, header fields by their name.
     let banned = ["opcode", "0x8", "0x9", "0xa", "1000", "1001", "1002", "1006", "1009", "1011"];
-    for file in sources("ws-tokio/src") {
+    for file in ADAPTERS.into_iter().flat_map(|adapter| sources(&format!("{adapter}/src"))) {
         for (number, line) in code_lines(&file) {
             let lower = line.to_ascii_lowercase();
             assert!(!lower.contains("sec-websocket"), "{}:{number}: a header field", file.path.display());
@@ -120,7 +120,7 @@ fn tests_have_no_clock_but_an_instant_to_start_from_and_never_sleep() {
 
 #[test]
 fn dependencies_are_versioned_once_for_all() {
-    for member in ["ws-proto", "ws-tokio", "examples"] {
+    for member in MEMBERS {
         let manifest = read(&root().join(member).join("Cargo.toml"));
         let dependencies = manifest.text.lines().skip_while(|line| !line.ends_with("dependencies]"));
         for line in dependencies.filter(|line| line.contains('=') && !line.contains("[")) {
@@ -147,14 +147,43 @@ fn what_the_parity_table_names_exists() {
     assert!(count > 200, "{count} names");
 }
 
+#[test]
+fn adapters_export_the_same_names() {
+    // What only one of them has, and why.
+    let own = [
+        // The runtime, as a type.
+        ("ws-tokio", "Tokio"),
+        ("ws-async-std", "AsyncStd"),
+        // HTTP servers that run on tokio alone.
+        ("ws-tokio", "axum"),
+    ];
+    let [tokio, async_std] = ADAPTERS.map(|adapter| {
+        let mut names = exports(&read(&root().join(adapter).join("src/lib.rs")));
+        for (_, name) in own.iter().filter(|(of, _)| *of == adapter) {
+            assert!(names.remove(*name), "{adapter} has no {name}");
+        }
+        names
+    });
+    assert_eq!(tokio, async_std);
+    assert!(tokio.len() > 60, "{} names", tokio.len());
+}
+
 // Helpers
 
+/// The crates of the workspace.
+const MEMBERS: [&str; 4] = ["ws-proto", "ws-tokio", "ws-async-std", "examples"];
+
+/// Those that bring a runtime.
+const ADAPTERS: [&str; 2] = ["ws-tokio", "ws-async-std"];
+
 /// All folders with Rust files.
-const FOLDERS: [&str; 7] = [
+const FOLDERS: [&str; 9] = [
     "ws-proto/src",
     "ws-proto/tests",
     "ws-tokio/src",
     "ws-tokio/tests",
+    "ws-async-std/src",
+    "ws-async-std/tests",
     "tests",
     "examples/src",
     "examples/tests",
@@ -207,6 +236,25 @@ fn sources(folder: &str) -> Vec<File> {
 fn code_lines(file: &File) -> Vec<(usize, &str)> {
     let code = file.lines().take_while(|(_, line)| *line != "#[cfg(test)]");
     code.filter(|(_, line)| !line.trim_start().starts_with("//")).collect()
+}
+
+/// The public names of a crate, by its `lib.rs`.
+fn exports(file: &File) -> BTreeSet<String> {
+    let code: Vec<_> = code_lines(file).into_iter().map(|(_, line)| line).collect();
+    let code = code.join(" ");
+    let mut names = BTreeSet::new();
+    for item in code.split("pub ").skip(1) {
+        let item = item.split(';').next().unwrap_or_default();
+        let Some(list) = item.strip_prefix("use ") else {
+            // `mod name`, `type Name<...> = ...`, `fn name(...)`.
+            names.extend(words(item).nth(1).map(str::to_owned));
+            continue;
+        };
+        // The last part of each path; what stands before a brace is a module.
+        let paths = list.split(['{', '}', ',']).map(str::trim).filter(|path| !path.ends_with("::"));
+        names.extend(paths.filter_map(|path| words(path).last()).map(str::to_owned));
+    }
+    names
 }
 
 fn words(line: &str) -> impl Iterator<Item = &str> {
