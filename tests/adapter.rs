@@ -224,9 +224,7 @@ async fn at_every_poll(mut conversation: impl AsyncFnMut(usize) -> bool) {
 
 /// Lets the other tasks run until they wait.
 async fn settle() {
-    for _ in 0..100 {
-        rt::yield_now().await;
-    }
+    rt::settle().await;
 }
 
 /// So many seconds have passed, and not many more.

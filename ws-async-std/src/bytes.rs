@@ -13,16 +13,23 @@ use ws_proto::drive::{ReadBytes, WriteBytes};
 /// [`MessageWriter`](crate::MessageWriter) with the traits of `futures-io`.
 ///
 /// ```no_run
-/// use async_std::{io, net::TcpStream};
-/// use futures_util::{AsyncReadExt, join};
-/// use ws_async_std::{AsyncIo, ByteStream, WebSocket};
+/// use async_std::net::TcpStream;
+/// use futures_util::{AsyncReadExt, AsyncWriteExt, future::try_join, io::copy};
+/// use ws_async_std::{AsyncIo, ByteStream, Transport, WebSocket};
 ///
-/// # async fn example(ws: WebSocket) -> io::Result<()> {
+/// # async fn example(ws: WebSocket) -> std::io::Result<()> {
+/// let target = Transport::from(TcpStream::connect("127.0.0.1:25").await?);
 /// let (from_client, mut to_client) = AsyncIo(ByteStream::new(ws)).split();
-/// let (from_target, mut to_target) = TcpStream::connect("127.0.0.1:25").await?.split();
-/// let (up, down) =
-///     join!(io::copy(from_client, &mut to_target), io::copy(from_target, &mut to_client));
-/// up.and(down)?;
+/// let (from_target, mut to_target) = target.split();
+/// let up = async {
+///     copy(from_client, &mut to_target).await?;
+///     to_target.close().await
+/// };
+/// let down = async {
+///     copy(from_target, &mut to_client).await?;
+///     to_client.close().await
+/// };
+/// try_join(up, down).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -30,16 +37,16 @@ use ws_proto::drive::{ReadBytes, WriteBytes};
 /// A file as one message, and one message as a file:
 ///
 /// ```no_run
-/// # use async_std::{fs::File, io};
-/// # use futures_util::AsyncWriteExt;
+/// # use async_std::fs::File;
+/// # use futures_util::{AsyncWriteExt, io::copy};
 /// # use ws_async_std::{AsyncIo, WebSocket};
-/// # async fn example(mut ws: WebSocket) -> io::Result<()> {
+/// # async fn example(mut ws: WebSocket) -> std::io::Result<()> {
 /// let mut writer = AsyncIo(ws.binary_writer());
-/// io::copy(&mut File::open("out").await?, &mut writer).await?;
+/// copy(File::open("out").await?, &mut writer).await?;
 /// writer.close().await?;
 ///
 /// if let Some(reader) = ws.recv_reader().await? {
-///     io::copy(AsyncIo(reader), &mut File::create("in").await?).await?;
+///     copy(AsyncIo(reader), &mut File::create("in").await?).await?;
 /// }
 /// # Ok(())
 /// # }

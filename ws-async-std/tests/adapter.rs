@@ -12,7 +12,7 @@ mod rt {
         io,
         net::SocketAddr,
         path::{Path, PathBuf},
-        pin::{Pin, pin},
+        pin::Pin,
         sync::{
             Arc, Mutex,
             atomic::{AtomicUsize, Ordering},
@@ -98,6 +98,14 @@ mod rt {
 
     pub(crate) async fn sleep(duration: Duration) {
         Timer::after(duration).await;
+    }
+
+    /// Lets the other tasks run until they wait. Those of a server are of other threads, which nothing can ask.
+    pub(crate) async fn settle() {
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        sleep(SECOND).await;
     }
 
     pub(crate) fn now() -> Instant {
@@ -274,10 +282,7 @@ mod rt {
 
     /// The server's side of TLS.
     #[cfg(feature = "rustls")]
-    pub(crate) async fn accept_tls(
-        link: Link,
-        config: Arc<ws::rustls::ServerConfig>,
-    ) -> io::Result<Link> {
+    pub(crate) async fn accept_tls(link: Link, config: Arc<ws::rustls::ServerConfig>) -> io::Result<Link> {
         let link = futures_rustls::TlsAcceptor::from(config).accept(link).await?;
         Ok(Box::new(link))
     }
@@ -293,10 +298,7 @@ mod rt {
 
     /// The protocol that was agreed on with a server of TLS.
     #[cfg(feature = "rustls")]
-    pub(crate) async fn alpn(
-        address: SocketAddr,
-        config: Arc<ws::rustls::ClientConfig>,
-    ) -> Option<Vec<u8>> {
+    pub(crate) async fn alpn(address: SocketAddr, config: Arc<ws::rustls::ClientConfig>) -> Option<Vec<u8>> {
         let stream = tls(address, config).await.unwrap();
         stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec)
     }
@@ -389,7 +391,7 @@ mod rt {
                 let len = copy(from_b, &mut to_a).await?;
                 to_a.close().await.map(|()| len)
             };
-            try_join(pin!(there), pin!(back)).await
+            try_join(there, back).await
         }
     }
 }

@@ -65,6 +65,13 @@ mod rt {
         async move { task.await.unwrap() }
     }
 
+    /// Lets the other tasks run until they wait. They are of the same thread.
+    pub(crate) async fn settle() {
+        for _ in 0..100 {
+            yield_now().await;
+        }
+    }
+
     pub(crate) fn now() -> Instant {
         tokio::time::Instant::now().into_std()
     }
