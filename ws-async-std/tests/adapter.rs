@@ -92,7 +92,7 @@ mod rt {
 
     impl<T> Drop for Spawned<T> {
         fn drop(&mut self) {
-            self.0.take().map(Task::detach);
+            self.0.take().into_iter().for_each(Task::detach);
         }
     }
 

@@ -98,3 +98,50 @@ pub fn server_config(mut config: Arc<ServerConfig>) -> Arc<ServerConfig> {
 pub fn server_name(host: &str) -> io::Result<ServerName<'static>> {
     ServerName::try_from(host.to_owned()).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn platform_without_roots_is_told_from_no_platform() {
+        let none = DefaultClient::new(None);
+        let empty = DefaultClient::new(Some(Vec::new));
+        if cfg!(feature = "rustls-webpki-roots") {
+            assert!(Arc::ptr_eq(&none.get().unwrap(), &none.get().unwrap()));
+            assert_eq!(empty.get().unwrap().alpn_protocols, [ALPN]);
+        } else {
+            assert!(none.get().unwrap_err().to_string().contains("rustls-native-roots"));
+            assert!(empty.get().unwrap_err().to_string().contains("the platform trusts no root"));
+        }
+    }
+
+    #[test]
+    fn protocol_is_named_where_none_is() {
+        let provider = || Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let config = builder.unwrap().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+        let client = client_config(config.into());
+        assert_eq!(client.alpn_protocols, [ALPN]);
+        let mut own = (*client).clone();
+        own.alpn_protocols = vec![b"x".to_vec()];
+        assert_eq!(client_config(own.into()).alpn_protocols, [b"x"]);
+
+        let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let resolver = rustls::server::ResolvesServerCertUsingSni::new();
+        let config = builder.unwrap().with_no_client_auth().with_cert_resolver(Arc::new(resolver));
+        let server = server_config(config.into());
+        assert_eq!(server.alpn_protocols, [ALPN]);
+        let mut own = (*server).clone();
+        own.alpn_protocols = vec![b"x".to_vec()];
+        assert_eq!(server_config(own.into()).alpn_protocols, [b"x"]);
+    }
+
+    #[test]
+    fn name_is_one_that_a_certificate_can_have() {
+        for host in ["example.com", "192.0.2.1", "2001:db8::1"] {
+            assert!(server_name(host).is_ok(), "{host}");
+        }
+        assert_eq!(server_name("no name").unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+}

@@ -18,7 +18,7 @@ use std::{
 use core::net::SocketAddr;
 use ws_proto::{
     CloseCode, Config, Error, HandshakeError, HeadLimits, ServerConfig,
-    drive::{Acceptor, Handle, Listen, Peer, Server, Socket},
+    drive::{Acceptor, Handle, Listen, Peer, Server, Socket, bind_first},
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -38,6 +38,22 @@ fn errors_of_one_connection_are_no_reason_to_pause() {
         assert_eq!(test.failures().len(), 4);
         assert!(!waits_for_time());
     }
+}
+
+#[test]
+fn first_address_that_can_be_had_is_the_one() {
+    let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let mut asked = Vec::new();
+    let mut bind = |ports: &[u16]| {
+        bind_first(ports.iter().map(|port| address(*port)), |address| {
+            asked.push(address.port());
+            if address.port() < 3 { Err(io::Error::other(address.port().to_string())) } else { Ok(address) }
+        })
+    };
+    assert_eq!(bind(&[1, 2, 3, 4]).unwrap(), address(3));
+    assert_eq!(bind(&[1, 2]).unwrap_err().to_string(), "2");
+    assert_eq!(bind(&[]).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    assert_eq!(asked, [1, 2, 3, 1, 2]);
 }
 
 #[test]
