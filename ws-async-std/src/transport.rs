@@ -4,7 +4,7 @@ use std::{
     io::{self, IoSlice},
     net::{Shutdown, SocketAddr},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use async_std::net::TcpStream;
@@ -101,13 +101,14 @@ impl AsyncWrite for Transport {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The streams of async-std only flush here.
-        match &mut *self {
-            Self::Tcp(stream) => Poll::Ready(stream.shutdown(Shutdown::Write)),
+        ready!(delegate!(&mut *self, stream => Pin::new(stream).poll_close(cx)))?;
+        // That was all below TLS, but only a flush for the streams of async-std.
+        Poll::Ready(match &*self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             #[cfg(unix)]
-            Self::Unix(stream) => Poll::Ready(stream.shutdown(Shutdown::Write)),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
             #[cfg(feature = "rustls")]
-            Self::Tls(stream) => Pin::new(stream).poll_close(cx),
-        }
+            Self::Tls(_) => Ok(()),
+        })
     }
 }
