@@ -433,9 +433,9 @@ fn send_that_waits_for_room_tells_the_write_timeout() {
     for command in [Command::Send, Command::Prepared, Command::Fragment, Command::Ping] {
         timed(async move {
             let (mut server, _peer) = raw_pair(Role::Server, &config());
+            let start = rt::now();
             // Still above the mark when the pipe is full.
             server.feed(binary(2 * config().high_water)).await.unwrap();
-            let start = rt::now();
             let error = command.run(&mut server).await;
             assert_matches!(error, Err(Error::Timeout(Timer::Write)));
             assert_elapsed(start, 30);
