@@ -38,6 +38,28 @@ impl Words {
     }
 }
 
+/// The runtime a program is asked to run on.
+#[derive(Clone, Copy, Default)]
+pub enum Runtime {
+    /// That of ws-tokio.
+    #[default]
+    Tokio,
+    /// That of ws-async-std.
+    AsyncStd,
+}
+
+impl FromStr for Runtime {
+    type Err = &'static str;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "tokio" => Ok(Self::Tokio),
+            "async-std" => Ok(Self::AsyncStd),
+            _ => Err("tokio or async-std"),
+        }
+    }
+}
+
 /// Says why on the standard error and ends the process with status 2.
 pub fn fail(why: &str) -> ! {
     eprintln!("{why}");

@@ -1,26 +1,27 @@
-//! A server that sends every message back, or to everybody.
+//! A server that sends every message back, or to everybody, on either runtime.
 //!
-//!     cargo run --release --bin echo -- --listen 127.0.0.1:9001
+//!     cargo run --release --bin echo -- --listen 127.0.0.1:9001 --runtime tokio
 //!
-//! It shows the lent path (`recv_split`), which copies nothing out and writes all answers to one read together, and
-//! in `--mode broadcast` the set of connected clients.
+//! It shows the lent path (`recv_split`), which copies nothing out and writes all answers to one read together, in
+//! `--mode broadcast` the set of connected clients, and how a program is written for any adapter. One that has chosen
+//! its own names `ws_tokio::Server` and `ws_tokio::WebSocket`.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
-use tokio::runtime;
-use ws_examples::{Words, fail};
-use ws_tokio::{
-    Clients, Config, DeflateConfig, Error, Event, HeadLimits, OriginPolicy, Prepared, Server, ServerConfig,
-    Transport, WebSocket,
+use ws_examples::{Runtime, Words, fail};
+use ws_proto::{
+    Config, DeflateConfig, Error, Event, HeadLimits, OriginPolicy, Prepared, ServerConfig,
+    drive::{Bind, Clients, Listen, Server, Socket, WebSocket},
 };
 
-const USAGE: &str = "echo [--listen ADDR] [--threads N] [--path P] [--subprotocol NAME]... [--origin O]... \
+const USAGE: &str = "echo [--listen ADDR] [--runtime tokio|async-std] [--threads N] [--path P] [--subprotocol NAME]... [--origin O]... \
     [--max-message BYTES] [--handshake-timeout SECONDS] [--close-timeout SECONDS] [--keepalive SECONDS] \
     [--deflate off|takeover|no-takeover] [--mode echo|broadcast]";
 
 fn main() {
     let mut words = Words::of_process();
     let listen = words.option("--listen").unwrap_or_else(|| "127.0.0.1:9001".to_owned());
+    let runtime = words.option("--runtime").unwrap_or_default();
     let threads = words.option("--threads").unwrap_or(1);
     let mode = words.option("--mode").unwrap_or_else(|| "echo".to_owned());
     let broadcast = match mode.as_str() {
@@ -31,13 +32,22 @@ fn main() {
     let config = config(&mut words);
     words.end(USAGE);
 
-    let mut runtime = match threads {
-        1 => runtime::Builder::new_current_thread(),
-        _ => runtime::Builder::new_multi_thread(),
+    let served = match runtime {
+        Runtime::Tokio => {
+            let mut runtime = match threads {
+                1 => tokio::runtime::Builder::new_current_thread(),
+                _ => tokio::runtime::Builder::new_multi_thread(),
+            };
+            let runtime = runtime.worker_threads(threads).enable_all().build();
+            runtime
+                .and_then(|runtime| runtime.block_on(serve::<ws_tokio::Listener>(&listen, config, broadcast)))
+        }
+        // Its threads are one for all, of whom `ASYNC_STD_THREAD_COUNT` tells the number.
+        Runtime::AsyncStd => {
+            async_std::task::block_on(serve::<ws_async_std::Listener>(&listen, config, broadcast))
+        }
     };
-    let runtime =
-        runtime.worker_threads(threads).enable_all().build().unwrap_or_else(|error| fail(&error.to_string()));
-    if let Err(error) = runtime.block_on(serve(&listen, config, broadcast)) {
+    if let Err(error) = served {
         fail(&format!("{listen}: {error}"));
     }
 }
@@ -81,8 +91,11 @@ fn config(words: &mut Words) -> ServerConfig {
     config
 }
 
-async fn serve(listen: &str, config: ServerConfig, broadcast: bool) -> std::io::Result<()> {
-    let server = Server::bind(listen, config).await?;
+async fn serve<L>(listen: &str, config: ServerConfig, broadcast: bool) -> io::Result<()>
+where
+    L: Listen<Socket: Send + 'static> + for<'a> Bind<&'a str>,
+{
+    let server = Server::<L>::bind(listen, config).await?;
     println!("listening on ws://{}/", server.local_addr()?);
     let clients = server.handle().clients().clone();
     server
@@ -99,7 +112,7 @@ async fn serve(listen: &str, config: ServerConfig, broadcast: bool) -> std::io::
     Ok(())
 }
 
-async fn echo(mut ws: WebSocket<Transport>) -> Result<(), Error> {
+async fn echo<K: Socket>(mut ws: WebSocket<K>) -> Result<(), Error> {
     while let Some((event, sender)) = ws.recv_split().await? {
         match event {
             Event::Text(text) => sender.send_text(text)?,
@@ -115,7 +128,7 @@ async fn echo(mut ws: WebSocket<Transport>) -> Result<(), Error> {
     Ok(())
 }
 
-async fn share(mut ws: WebSocket<Transport>, clients: &Clients) -> Result<(), Error> {
+async fn share<K: Socket>(mut ws: WebSocket<K>, clients: &Clients) -> Result<(), Error> {
     while let Some(message) = ws.recv().await? {
         clients.broadcast(&Prepared::new(message));
     }
