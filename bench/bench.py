@@ -47,7 +47,8 @@ LOAD, CODEC = PLACES["target"] / "load", PLACES["target"] / "codec"
 
 START_SECONDS = 10  # until a server listens
 LOAD_SECONDS = 120  # for one measurement, whatever it waits for
-MEMORY_SECONDS = 10  # what one measurement of memory takes, about
+MEMORY_SECONDS = 3  # what one measurement of memory takes, about
+CONNECTIONS_A_SECOND = 5000
 SPARE_FILES = 100  # descriptors that a server has open besides its connections
 PARTS = ("echo", "scaling", "codec")
 
@@ -202,8 +203,8 @@ def stale(copy, source):
 def tried(command, folder):
     done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8")
     if done.returncode:
-        first = next(iter(done.stderr.splitlines()), "")
-        print(f"  {shlex.join(command)} failed: {first}", flush=True)
+        why = next((line for line in done.stderr.splitlines() if line.startswith("error")), "")
+        print(f"  {shlex.join(command)} failed: {why}", flush=True)
 
 
 def is_built(server):
@@ -303,6 +304,7 @@ def measure(scenarios, servers, kept, args):
             # Memory is the same in every round.
             memory = scenario.get("kind") == "mem"
             seconds = MEMORY_SECONDS if memory else (args.warmup_ms + args.measure_ms) / 1000
+            seconds += connections(scenario) / CONNECTIONS_A_SECOND
             plan.append((scenario, taking_part, 1 if memory else args.rounds, seconds))
     progress = Progress(sum(len(taking_part) * rounds * seconds for _, taking_part, rounds, seconds in plan))
     server_core, load_core = cores()

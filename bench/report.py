@@ -169,7 +169,7 @@ Bar = namedtuple("Bar", "label value low high kind")  # `kind` is ours, peer or 
 Line = namedtuple("Line", "label kind points")
 
 WIDTH, LABEL, ROW, TITLE = 720, 210, 20, 44
-CLIP = 4.0  # of the reference: bars beyond are cut, their number says how long they are
+CLIP = 4.0  # times the reference: bars beyond are cut, their number says how long they are
 
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #24292f }
@@ -360,6 +360,10 @@ def write_scaling(run, series, servers, folder):
             if any(name in r for r in at.values())
         ]
         rows.append(["best peer", *(name or "-" for name in best.values())])
+        closest = [
+            spread(ratios(at[x][ours], at[x][name])) if name and ours in at[x] else None for x, name in best.items()
+        ]
+        rows.append([f"{ours} / best peer", *(number(ratio and ratio.median) for ratio in closest)])
         text += f"\n## {one['title']}\n\n`load {one['load']}`; µs of CPU a message.\n\n"
         text += f"![{one['title']}]({picture})\n\n"
         text += table([one["axis"], *map(short, at)], rows)
@@ -389,12 +393,16 @@ def write_codec(lines_of_run, folder):
             for head, case in zip(heads, cases, strict=True):
                 found = [(cells[codec, *case], codec) for codec in codecs if (codec, *case) in cells]
                 bars_of = [Bar(codec, count, count, count, codec_kind(codec)) for count, codec in sorted(found)]
-                panels.append(bars(head, "instructions a message; less is better", bars_of))
+                clip = CLIP * cells.get((OURS, *case), math.inf)
+                panels.append(bars(head, "instructions a message; less is better", bars_of, clip=clip))
         text += table(["codec", *heads], rows)
     (folder / "codec.md").write_text(text, encoding="utf-8")
     if panels:
         (folder / "codec.svg").write_text(stacked(panels, columns=2), encoding="utf-8")
 
 
+OURS = "ws-proto"  # among the codecs
+
+
 def codec_kind(name):
-    return "ours" if name == "ws-proto" else "ceiling" if name.startswith("floor") else "peer"
+    return "ours" if name == OURS else "ceiling" if name.startswith("floor") else "peer"
