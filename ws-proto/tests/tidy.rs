@@ -177,9 +177,10 @@ const MEMBERS: [&str; 4] = ["ws-proto", "ws-tokio", "ws-async-std", "examples"];
 const ADAPTERS: [&str; 2] = ["ws-tokio", "ws-async-std"];
 
 /// All folders with Rust files.
-const FOLDERS: [&str; 9] = [
+const FOLDERS: [&str; 10] = [
     "ws-proto/src",
     "ws-proto/tests",
+    "ws-proto/benches",
     "ws-tokio/src",
     "ws-tokio/tests",
     "ws-async-std/src",
