@@ -23,6 +23,7 @@ import platform
 import re
 import resource
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -201,6 +202,8 @@ def stale(copy, source):
 
 
 def tried(command, folder):
+    if not shutil.which(command[0]):
+        return print(f"  {command[0]} is not there", flush=True)
     done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8")
     if done.returncode:
         why = next((line for line in done.stderr.splitlines() if line.startswith("error")), "")
@@ -210,10 +213,10 @@ def tried(command, folder):
 def is_built(server):
     """Whether its program is there."""
     program = server["cmd"].split()[0].format(**PLACES, port=0)
-    if "/" in program and not os.access(program, os.X_OK):
-        print(f"without {server['name']}: {program} is not there", flush=True)
-        return False
-    return True
+    if shutil.which(program):
+        return True
+    print(f"without {server['name']}: {program} is not there", flush=True)
+    return False
 
 
 # Servers and load
@@ -357,6 +360,9 @@ def measure_codecs(kept, args):
         progress.show("ns a message", "")
         out.write(printed("taskset", "-c", str(cores()[0]), CODEC, "bench", str(args.rounds)))
         progress.done += len(codecs)
+        if not shutil.which("valgrind"):
+            progress.note("without instructions: valgrind is not there")
+            codecs = []
         for codec in codecs:
             for kind, size, count in CODEC_CASES:
                 progress.show(codec, f"{kind} {size} B")

@@ -1,6 +1,7 @@
 """Tests of what decides in bench.py and report.py: python3 -m unittest discover bench"""
 
 import argparse
+import contextlib
 import io
 import json
 import pathlib
@@ -185,6 +186,15 @@ class Driver(unittest.TestCase):
         self.assertFalse(bench.takes_part(plain, {"need": "deflate"}))
         self.assertTrue(bench.takes_part(compressing, {"need": "deflate"}))
         self.assertFalse(bench.takes_part({"raw": True}, {"kind": "mem"}))
+
+    def test_a_program_that_is_not_there_is_left_out_with_a_word(self):
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            self.assertFalse(bench.is_built({"name": "a", "cmd": "{target}/no-such-program --port {port}"}))
+            self.assertTrue(bench.is_built({"name": "b", "cmd": "sh {bench}/x"}))
+            bench.tried(["no-such-program"], bench.HERE)
+        self.assertIn("without a: ", out.getvalue())
+        self.assertIn("no-such-program is not there", out.getvalue())
 
     def test_time_that_is_left_follows_the_pace(self):
         now = 0.0
