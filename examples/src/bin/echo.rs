@@ -14,9 +14,9 @@ use ws_proto::{
     drive::{Bind, Clients, Listen, Server, Socket, WebSocket},
 };
 
-const USAGE: &str = "echo [--listen ADDR] [--runtime tokio|async-std] [--threads N] [--path P] [--subprotocol NAME]... [--origin O]... \
-    [--max-message BYTES] [--handshake-timeout SECONDS] [--close-timeout SECONDS] [--keepalive SECONDS] \
-    [--deflate off|takeover|no-takeover] [--mode echo|broadcast]";
+const USAGE: &str = "echo [--listen ADDR] [--runtime tokio|async-std] [--threads N] [--path P] \
+    [--subprotocol NAME]... [--origin O]... [--max-message BYTES] [--handshake-timeout SECONDS] \
+    [--close-timeout SECONDS] [--keepalive SECONDS] [--deflate off|takeover|no-takeover] [--mode echo|broadcast]";
 
 fn main() {
     let mut words = Words::of_process();

@@ -2,9 +2,9 @@
 //!
 //!     cargo run --release --bin futures_any
 //!
-//! All that `ws_async_std::WebSocket` asks of a stream is `AsyncRead` and `AsyncWrite` of `futures-io`. Here it is a pipe
-//! in memory; it could be a serial line, a channel of SSH, or what a test fakes. No runtime is started: the two sides run
-//! in this thread, and their timers are those of `async-io`.
+//! All that `ws_async_std::WebSocket` asks of a stream is `AsyncRead` and `AsyncWrite` of `futures-io`. Here it is a
+//! pipe in memory; it could be a serial line, a channel of SSH, or what a test fakes. No runtime is started: the two
+//! sides run in this thread, and their timers are those of `async-io`.
 
 use std::{
     collections::VecDeque,
