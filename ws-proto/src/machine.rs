@@ -14,7 +14,8 @@ use crate::timer::Timer;
 ///    [`handle_input`](Self::handle_input) or [`handle_eof`](Self::handle_eof), and start again.
 /// 4. If it [`wants_shutdown`](Self::wants_shutdown), shut down the sending half of the socket.
 /// 5. With nothing to do, ask [`poll_timeout`](Self::poll_timeout) and wait: for the socket to be readable
-///    (3), writable (1), or for the deadline ([`handle_timeout`](Self::handle_timeout)).
+///    (3, if it [`wants_read`](Self::wants_read)), to be writable (1, if it [`wants_write`](Self::wants_write)), or
+///    for the deadline ([`handle_timeout`](Self::handle_timeout)).
 /// 6. Once it [`is_ended`](Self::is_ended), write what output is left without waiting, and drop the socket.
 ///
 /// Any order is safe, as long as nothing comes between a `recv_space` and its `handle_input`; this one has the least
@@ -46,6 +47,12 @@ pub trait Machine {
 
     /// Fills `slices` with pending output, for one vectored write, and gives their number; 0 if there is none.
     fn output<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize;
+
+    /// Whether [`output`](Self::output) is pending, so that a wait is for the socket to be writable, too.
+    #[inline]
+    fn wants_write(&self) -> bool {
+        self.output(&mut [IoSlice::new(&[])]) > 0
+    }
 
     /// The socket took the first `len` bytes of [`output`](Self::output).
     ///

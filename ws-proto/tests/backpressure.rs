@@ -61,6 +61,20 @@ fn output_is_lent_until_it_is_consumed() {
 }
 
 #[test]
+fn wants_write_until_the_last_byte_is_consumed() {
+    for role in ROLES {
+        let mut connection = connection(role, &timeless());
+        assert!(!connection.wants_write());
+        queue_everything(&mut connection);
+        while connection.buffered_amount() > 0 {
+            assert!(connection.wants_write());
+            assert_ne!(write_some(&mut connection, 1000, 1), b"");
+        }
+        assert!(!connection.wants_write());
+    }
+}
+
+#[test]
 #[should_panic]
 fn consume_of_more_than_is_pending_panics() {
     let mut connection = connection(Role::Server, &timeless());
