@@ -8,18 +8,20 @@ use crate::timer::Timer;
 ///
 /// The contract, for any driver over any kind of socket:
 ///
-/// 1. Write [`output`](Self::output) to the socket, and [`consume`](Self::consume) as much as it took.
-/// 2. Look at the machine: [`Connection::advance`](crate::Connection::advance) until it is `false`.
+/// 1. Look at what came: [`Connection::advance`](crate::Connection::advance) until it is `false`.
+/// 2. Write [`output`](Self::output) to the socket, and [`consume`](Self::consume) as much as it took. If 1 stopped for
+///    want of room and there is some, go back to it.
 /// 3. If it [`wants_read`](Self::wants_read), read into [`recv_space`](Self::recv_space), then
 ///    [`handle_input`](Self::handle_input) or [`handle_eof`](Self::handle_eof), and start again.
 /// 4. If it [`wants_shutdown`](Self::wants_shutdown), shut down the sending half of the socket.
 /// 5. With nothing to do, ask [`poll_timeout`](Self::poll_timeout) and wait: for the socket to be readable
-///    (3, if it [`wants_read`](Self::wants_read)), to be writable (1, if it [`wants_write`](Self::wants_write)), or
-///    for the deadline ([`handle_timeout`](Self::handle_timeout)).
+///    (3, if it [`wants_read`](Self::wants_read)), to be writable (2, if it [`wants_write`](Self::wants_write)), or
+///    for the deadline ([`handle_timeout`](Self::handle_timeout)). Then start again.
 /// 6. Once it [`is_ended`](Self::is_ended), write what output is left without waiting, and drop the socket.
 ///
-/// Any order is safe, as long as nothing comes between a `recv_space` and its `handle_input`; this one has the least
-/// latency. [`Driver`](crate::drive::Driver) is this list as code.
+/// Any order is safe, as long as `handle_input` follows its `recv_space` at once, and a wait follows 1 and 2 (a
+/// blocking read is one); this order has the least latency.
+/// [`Driver`](crate::drive::Driver) is this list as code.
 pub trait Machine {
     /// Where the next read goes. Not empty while [`wants_read`](Self::wants_read). What it holds is arbitrary.
     fn recv_space(&mut self) -> &mut [u8];
