@@ -1,6 +1,8 @@
 //! What the examples share: their command lines.
 
-use std::{fmt::Display, str::FromStr};
+use std::{fmt::Display, str::FromStr, time::Duration};
+
+use ws_proto::{Config, DeflateConfig, HeadLimits, OriginPolicy, ServerConfig};
 
 /// The words of a command line, `--name value` among them.
 pub struct Words(Vec<String>);
@@ -28,6 +30,47 @@ impl Words {
     pub fn positional(&mut self) -> Option<String> {
         let at = self.0.iter().position(|word| !word.starts_with("--"))?;
         Some(self.0.remove(at))
+    }
+
+    /// Takes the options of a server: those of [`SERVER_OPTIONS`].
+    pub fn server_config(&mut self) -> ServerConfig {
+        let seconds = |value: f64| if value > 0.0 { Duration::try_from_secs_f64(value).ok() } else { None };
+        let mut config = ServerConfig {
+            path: self.option("--path"),
+            subprotocols: self.all("--subprotocol"),
+            max_connections: self.option("--max-connections"),
+            ..ServerConfig::default()
+        };
+        let origins = self.all("--origin");
+        if !origins.is_empty() {
+            config.origins = OriginPolicy::List(origins);
+        }
+        config.deflate = match self.option("--deflate").unwrap_or_else(|| "off".to_owned()).as_str() {
+            "off" => None,
+            "takeover" => Some(DeflateConfig::default()),
+            "no-takeover" => Some(DeflateConfig {
+                server_no_context_takeover: Some(true),
+                client_no_context_takeover: Some(true),
+                ..DeflateConfig::default()
+            }),
+            mode => fail(&format!("--deflate {mode}: off, takeover or no-takeover")),
+        };
+        let Config { max_message, max_frame, close_timeout, keepalive, .. } = &mut config.connection;
+        if let Some(bytes) = self.option("--max-message") {
+            (*max_message, *max_frame) = (bytes, bytes);
+        }
+        // 0 switches a deadline off.
+        if let Some(value) = self.option("--close-timeout") {
+            *close_timeout = seconds(value);
+        }
+        if let Some(value) = self.option("--keepalive") {
+            *keepalive = seconds(value);
+        }
+        let HeadLimits { timeout, .. } = &mut config.head;
+        if let Some(value) = self.option("--handshake-timeout") {
+            *timeout = seconds(value);
+        }
+        config
     }
 
     /// Ends the process if a word was not understood.
@@ -65,3 +108,8 @@ pub fn fail(why: &str) -> ! {
     eprintln!("{why}");
     std::process::exit(2)
 }
+
+/// How the options of a server are spelled.
+pub const SERVER_OPTIONS: &str = "[--path P] [--subprotocol NAME]... [--origin O]... [--max-connections COUNT] \
+    [--max-message BYTES] [--handshake-timeout SECONDS] [--close-timeout SECONDS] [--keepalive SECONDS] \
+    [--deflate off|takeover|no-takeover]";

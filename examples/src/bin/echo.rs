@@ -6,17 +6,13 @@
 //! `--mode broadcast` the set of connected clients, and how a program is written for any adapter. One that has chosen
 //! its own names `ws_tokio::Server` and `ws_tokio::WebSocket`.
 
-use std::{io, time::Duration};
+use std::io;
 
-use ws_examples::{Runtime, Words, fail};
+use ws_examples::{Runtime, SERVER_OPTIONS, Words, fail};
 use ws_proto::{
-    Config, DeflateConfig, Error, Event, HeadLimits, OriginPolicy, Prepared, ServerConfig,
+    Error, Event, Prepared, ServerConfig,
     drive::{Bind, Clients, Listen, Server, Socket, WebSocket},
 };
-
-const USAGE: &str = "echo [--listen ADDR] [--runtime tokio|async-std] [--threads N] [--path P] \
-    [--subprotocol NAME]... [--origin O]... [--max-message BYTES] [--handshake-timeout SECONDS] \
-    [--close-timeout SECONDS] [--keepalive SECONDS] [--deflate off|takeover|no-takeover] [--mode echo|broadcast]";
 
 fn main() {
     let mut words = Words::of_process();
@@ -29,8 +25,10 @@ fn main() {
         "broadcast" => true,
         _ => fail(&format!("--mode {mode}: echo or broadcast")),
     };
-    let config = config(&mut words);
-    words.end(USAGE);
+    let config = words.server_config();
+    words.end(&format!(
+        "echo [--listen ADDR] [--runtime tokio|async-std] [--threads N] [--mode echo|broadcast] {SERVER_OPTIONS}"
+    ));
 
     let served = match runtime {
         Runtime::Tokio => {
@@ -50,45 +48,6 @@ fn main() {
     if let Err(error) = served {
         fail(&format!("{listen}: {error}"));
     }
-}
-
-fn config(words: &mut Words) -> ServerConfig {
-    let seconds = |value: f64| if value > 0.0 { Duration::try_from_secs_f64(value).ok() } else { None };
-    let mut config = ServerConfig {
-        path: words.option("--path"),
-        subprotocols: words.all("--subprotocol"),
-        ..ServerConfig::default()
-    };
-    let origins = words.all("--origin");
-    if !origins.is_empty() {
-        config.origins = OriginPolicy::List(origins);
-    }
-    config.deflate = match words.option("--deflate").unwrap_or_else(|| "off".to_owned()).as_str() {
-        "off" => None,
-        "takeover" => Some(DeflateConfig::default()),
-        "no-takeover" => Some(DeflateConfig {
-            server_no_context_takeover: Some(true),
-            client_no_context_takeover: Some(true),
-            ..DeflateConfig::default()
-        }),
-        mode => fail(&format!("--deflate {mode}: off, takeover or no-takeover")),
-    };
-    let Config { max_message, max_frame, close_timeout, keepalive, .. } = &mut config.connection;
-    if let Some(bytes) = words.option("--max-message") {
-        (*max_message, *max_frame) = (bytes, bytes);
-    }
-    // 0 switches a deadline off.
-    if let Some(value) = words.option("--close-timeout") {
-        *close_timeout = seconds(value);
-    }
-    if let Some(value) = words.option("--keepalive") {
-        *keepalive = seconds(value);
-    }
-    let HeadLimits { timeout, .. } = &mut config.head;
-    if let Some(value) = words.option("--handshake-timeout") {
-        *timeout = seconds(value);
-    }
-    config
 }
 
 async fn serve<L>(listen: &str, config: ServerConfig, broadcast: bool) -> io::Result<()>
