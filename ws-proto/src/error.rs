@@ -223,3 +223,27 @@ impl From<io::Error> for Error {
         Self::Io(error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s7_4_1_each_fault_has_its_close_code() {
+        use ProtocolError::*;
+        for (code, faults) in [
+            (
+                1002,
+                &[ReservedBits, ReservedOpcode(3), Unmasked, Masked, NonMinimalLength, LengthOverflow][..],
+            ),
+            (1002, &[FragmentedControl, ControlTooLong, UnexpectedContinuation, InterleavedMessage]),
+            (1002, &[ClosePayload, CloseCode(1005)]),
+            (1007, &[InvalidUtf8, Deflate]),
+            (1009, &[FrameTooLong { len: 2, limit: 1 }, MessageTooLong { limit: 1 }]),
+        ] {
+            for fault in faults {
+                assert_eq!(fault.close_code().get(), code, "{fault}");
+            }
+        }
+    }
+}

@@ -347,6 +347,38 @@ fn s9112_head_limits_of_a_client() {
     }
 }
 
+// Work that is linear in what came. Were it quadratic, these would take hours.
+
+#[test]
+fn s9112_2_a_long_head_costs_its_bytes_however_it_drips() {
+    let long = "x".repeat(1 << 20);
+    let limits = HeadLimits { max_len: usize::MAX, ..HeadLimits::default() };
+    assert!(serve(limits.clone(), &request().add("X-Long", &long).bytes(), 1).is_none());
+    let mut handshake = client(&ClientConfig { head: limits, ..ClientConfig::default() });
+    let key = Parsed::new(&write_all(&mut handshake));
+    let bytes = answer(key.only("Sec-WebSocket-Key")).add("X-Long", &long).bytes();
+    for byte in bytes.chunks(1) {
+        feed_machine(&mut handshake, byte, start(), |handshake| _ = handshake.advance());
+    }
+    assert!(handshake.advance());
+}
+
+#[test]
+fn s9110_5_6_1_long_lists_cost_their_bytes() {
+    const COUNT: usize = 200_000;
+    let list = |element: fn(usize) -> String| (0..COUNT).map(element).collect::<Vec<_>>().join(",");
+    let head = request()
+        .add("Sec-WebSocket-Protocol", &list(|i| format!("p{i}")))
+        .add("Sec-WebSocket-Extensions", &list(|i| format!("x{i}; a=\"\\{}\"", i % 10)))
+        .add("Connection", &list(|_| String::new()));
+    let bytes = head.bytes();
+    let head = HeadLimits { max_len: usize::MAX, ..HeadLimits::default() };
+    let mut handshake =
+        ServerHandshake::new(ServerConfig { head, ..ServerConfig::default() }.into(), start());
+    feed_machine(&mut handshake, &bytes, start(), |handshake| _ = handshake.advance());
+    assert_eq!(handshake.check().unwrap().offered().len(), COUNT);
+}
+
 // Every combination of settings is valid
 
 #[test]

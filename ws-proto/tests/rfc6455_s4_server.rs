@@ -504,6 +504,21 @@ fn s4_2_2_the_answer_leaves_first_and_whole() {
 }
 
 #[test]
+fn s4_2_2_frames_before_the_answer_are_read_up_to_the_limit_of_a_head() {
+    let mut handshake = received(&request().bytes());
+    let early = join(ws_proto::Role::Server, &[binary(vec![0; 16 * 1024 - 8])]);
+    let (last, before) = early.split_last().unwrap();
+    assert_eq!(before.len(), 16 * 1024 - 1);
+    feed_machine(&mut handshake, before, start(), |handshake| assert!(handshake.wants_read()));
+    feed_machine(&mut handshake, &[*last], start(), |_| {});
+    assert!(!handshake.wants_read(), "what is there is enough");
+    let acceptance = handshake.check().unwrap();
+    let (mut connection, _) = handshake.accept(acceptance, start());
+    assert_eq!(feed(&mut connection, b""), [binary(vec![0; 16 * 1024 - 8])]);
+    assert!(connection.wants_read());
+}
+
+#[test]
 fn s4_2_2_bytes_behind_a_refused_request_are_never_frames() {
     let frames = join(ws_proto::Role::Server, &[ping("p"), close(1000, "")]);
     for head in [request().method("POST"), request().add("Content-Length", "12"), request().without("Host")] {

@@ -70,7 +70,7 @@ fn s5_5_2_silence_after_a_ping_is_the_end() {
         assert_eq!(connection.fault(), Some(Fault::Timeout(Timer::Pong)));
         assert_abnormal(&connection);
         // Told in case the peer still reads; nobody waits for that.
-        assert_eq!(write_frames(&mut connection).len(), 1);
+        assert_eq!(write_frames(&mut connection), [close(1011, "")]);
         assert_eq!(connection.poll_timeout(at(40)), None);
     }
 }
