@@ -83,6 +83,39 @@ fn frames_are_not_held_back_by_tcp() {
 }
 
 #[test]
+fn s10_3_no_two_connections_have_the_same_keys() {
+    test(async {
+        let door = Door::tcp().await;
+        let url = door.url("/");
+        let serving = rt::spawn(async move {
+            let mut keys = Vec::new();
+            for _ in 0..4 {
+                let mut link = door.accept().await;
+                let head = read_head(&mut link).await;
+                rt::write_all(&mut link, answer_to(&head).as_bytes()).await.unwrap();
+                let frame = read_to_end(&mut link).await.unwrap();
+                // Of the handshake, and of the first frame.
+                keys.extend([
+                    fields(&head, "Sec-WebSocket-Key")[0].to_owned(),
+                    format!("{:?}", &frame[2..6]),
+                ]);
+            }
+            keys
+        });
+        let request = client_request(&url).unwrap();
+        for _ in 0..2 {
+            connect(&url).await.unwrap().0.send("hi").await.unwrap();
+            let link = rt::connect(url["ws://".len()..url.len() - 1].parse().unwrap()).await;
+            client(link, &request, &ClientConfig::default()).await.unwrap().0.send("hi").await.unwrap();
+        }
+        let mut keys = serving.await;
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), 8, "{keys:?}");
+    });
+}
+
+#[test]
 fn fields_of_the_request_go_before_those_of_the_connector() {
     test(async {
         let door = Door::tcp().await;
