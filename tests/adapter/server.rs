@@ -311,9 +311,18 @@ fn ws6_7_frames_glued_to_a_request_that_is_verified_are_delivered() {
 #[test]
 fn flood_of_frames_while_verifying_is_not_read_past_the_limit() {
     test(async {
-        let acceptor = Acceptor::new(ServerConfig::default()).verify(|request, acceptance| async {
-            settle().await;
-            Ok((request, acceptance))
+        const COUNT: usize = 10_000;
+        let sent = Arc::new(AtomicUsize::new(0));
+        let taken = Arc::clone(&sent);
+        let acceptor = Acceptor::new(ServerConfig::default()).verify(move |request, acceptance| {
+            let taken = Arc::clone(&taken);
+            async move {
+                settle().await;
+                // What the limit of a head and the pipe hold, and one read more.
+                let len = taken.load(Ordering::Relaxed) * text("early").encode(true).len();
+                assert!(len <= (16 + 1 + 1) * 1024, "took {len} bytes before the answer");
+                Ok((request, acceptance))
+            }
         });
         let acceptor = Arc::new(acceptor);
         let (link, stream) = rt::duplex(1024);
@@ -321,13 +330,14 @@ fn flood_of_frames_while_verifying_is_not_read_past_the_limit() {
         let mut raw = Raw { link, masked: true, unread: Vec::new() };
         rt::write_all(&mut raw.link, UPGRADE.as_bytes()).await.unwrap();
         let sending = rt::spawn(async move {
-            for _ in 0..1000 {
+            for _ in 0..COUNT {
                 raw.send(&[text("early")]).await;
+                sent.fetch_add(1, Ordering::Relaxed);
             }
             raw
         });
         let (mut ws, _) = accepting.await.unwrap();
-        for _ in 0..1000 {
+        for _ in 0..COUNT {
             assert_eq!(ws.recv().await.unwrap(), Some("early".into()));
         }
         sending.await;
