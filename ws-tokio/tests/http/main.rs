@@ -22,7 +22,7 @@ use ::hyper::{
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     sync::mpsc,
     time::timeout,
@@ -113,6 +113,22 @@ fn rfc8441_s5_answer_has_the_fields_of_its_version_of_http() {
         }
         assert!(!response.headers().contains_key("content-length"));
         assert!(!response.headers().contains_key("transfer-encoding"));
+    });
+}
+
+#[test]
+fn rfc8441_s5_end_of_the_stream_is_the_end_of_tcp() {
+    // Without deadlines: only the end of the other side's stream ends a connection.
+    let connection = Config { close_timeout: None, ..Config::default() };
+    over_all(ServerConfig { connection, ..ServerConfig::default() }, async |mut server, mut client| {
+        let mut stream = client.open(client.request()).await.0.into_inner();
+        // Close 1000, masked with zeros.
+        stream.write_all(b"\x88\x82\0\0\0\0\x03\xe8").await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer, b"\x88\x02\x03\xe8");
+        stream.shutdown().await.unwrap();
+        assert!(server.outcome().await.unwrap().clean);
     });
 }
 
