@@ -4,7 +4,10 @@ use std::{
     collections::{BTreeSet, HashSet},
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+use ws_proto::{ClientConfig, Config, HeadLimits, ServerConfig};
 
 #[test]
 fn invariant_1_the_protocol_has_no_clock_thread_socket_or_environment() {
@@ -148,6 +151,89 @@ fn what_the_parity_table_names_exists() {
 }
 
 #[test]
+fn every_requirement_names_what_does_it_and_what_shows_it() {
+    let mut numbers: Vec<String> = (1..=70).map(|number| number.to_string()).collect();
+    numbers.extend((1..=5).map(|number| format!("A{number}")));
+    let tests = tests();
+    let mut found = Vec::new();
+    let mut without = 0;
+    for (row, cells) in rows("docs/rfc6455.md") {
+        let [number, _, _, _, files, shown] = &cells[..] else { panic!("{row}: {} cells", cells.len()) };
+        found.push(number.clone());
+        if shown.starts_with("— ") {
+            without += 1;
+            continue;
+        }
+        assert!(!quoted(files).is_empty(), "{row}: no file");
+        for file in quoted(files) {
+            let known = [root(), root().join("ws-proto/src")].iter().any(|above| above.join(file).is_file());
+            assert!(known, "{row}: no file {file}");
+        }
+        assert_tests(&tests, &row, shown);
+    }
+    // In order, each at least once.
+    found.dedup();
+    assert_eq!(found, numbers);
+    assert!(without <= 10, "{without} rows without a test");
+}
+
+#[test]
+fn limits_and_defaults_are_those_of_the_table() {
+    let size = |len: usize| match len {
+        len if len >= 1 << 20 => format!("{} MiB", len >> 20),
+        len => format!("{} KiB", len >> 10),
+    };
+    let none = || "none".to_owned();
+    let time = |time: Option<Duration>| time.map_or_else(none, |time| format!("{} s", time.as_secs()));
+    // Whole, so that no limit can be added without a row.
+    let Config {
+        max_message,
+        max_frame,
+        high_water,
+        max_pongs_per_read,
+        keepalive,
+        pong_timeout,
+        write_timeout,
+        close_timeout,
+    } = Config::default();
+    let HeadLimits { max_len, max_fields, timeout } = HeadLimits::default();
+    let (server, client) = (ServerConfig::default(), ClientConfig::default());
+    let defaults = [
+        ("Config::max_message", size(max_message)),
+        ("Config::max_frame", size(max_frame)),
+        ("Config::high_water", size(high_water)),
+        ("Config::max_pongs_per_read", max_pongs_per_read.to_string()),
+        ("Config::keepalive", time(keepalive)),
+        ("Config::pong_timeout", time(pong_timeout)),
+        ("Config::write_timeout", time(write_timeout)),
+        ("Config::close_timeout", time(close_timeout)),
+        ("HeadLimits::max_len", size(max_len)),
+        ("HeadLimits::max_fields", max_fields.to_string()),
+        ("HeadLimits::timeout", time(timeout)),
+        ("ServerConfig::max_connections", server.max_connections.map_or_else(none, |max| max.to_string())),
+        ("ServerConfig::backlog", server.backlog.to_string()),
+        ("ClientConfig::redirects", client.redirects.to_string()),
+        ("ClientConfig::max_body", size(client.max_body)),
+    ];
+    let (tests, rows) = (tests(), rows("SECURITY.md"));
+    for (row, cells) in &rows {
+        let [_, limit, default, _, shown] = &cells[..] else { panic!("{row}: {} cells", cells.len()) };
+        for (_, expected) in defaults.iter().filter(|(name, _)| quoted(limit).contains(name)) {
+            assert!(
+                default.split(", ").any(|default| default == expected),
+                "{row}: {default}, not {expected}"
+            );
+        }
+        if !shown.starts_with("— ") {
+            assert_tests(&tests, row, shown);
+        }
+    }
+    for (name, _) in &defaults {
+        assert!(rows.iter().any(|(_, cells)| quoted(&cells[1]).contains(name)), "no row for {name}");
+    }
+}
+
+#[test]
 fn adapters_export_the_same_names() {
     // What only one of them has, and why.
     let own = [
@@ -237,6 +323,46 @@ fn sources(folder: &str) -> Vec<File> {
 fn code_lines(file: &File) -> Vec<(usize, &str)> {
     let code = file.lines().take_while(|(_, line)| *line != "#[cfg(test)]");
     code.filter(|(_, line)| !line.trim_start().starts_with("//")).collect()
+}
+
+/// The names of all test functions.
+fn tests() -> HashSet<String> {
+    let mut names = HashSet::new();
+    for file in all_sources() {
+        let mut is_test = false;
+        for line in file.text.lines().map(str::trim_start) {
+            match line.strip_prefix("async fn ").or_else(|| line.strip_prefix("fn ")) {
+                Some(function) if is_test => names.extend(words(function).next().map(str::to_owned)),
+                _ if line.starts_with("#[") => is_test |= line.ends_with("test]"),
+                _ => is_test = false,
+            }
+        }
+    }
+    names
+}
+
+/// A cell names tests, and each of them exists.
+#[track_caller]
+fn assert_tests(tests: &HashSet<String>, row: &str, cell: &str) {
+    assert!(!quoted(cell).is_empty(), "{row}: no test");
+    for name in quoted(cell) {
+        assert!(tests.contains(name), "{row}: no test {name}");
+    }
+}
+
+/// The cells of the rows of all tables in a document, without headings; and where each row is.
+fn rows(path: &str) -> Vec<(String, Vec<String>)> {
+    let file = read(&root().join(path));
+    let lines: Vec<_> = file.lines().collect();
+    let is_row = |line: &str| line.starts_with("| ") && !line.starts_with("| ---");
+    let rows = lines.windows(2).filter(|two| is_row(two[0].1) && !two[1].1.starts_with("| ---"));
+    let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+    rows.map(|two| (format!("{path}:{}", two[0].0), cells(two[0].1))).collect()
+}
+
+/// What stands between backticks.
+fn quoted(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
 }
 
 /// The public names of a crate, by its `lib.rs`.
