@@ -857,6 +857,27 @@ fn s8_a_message_of_the_limit_is_taken_also_if_it_did_not_get_shorter() {
 }
 
 #[test]
+fn s8_a_message_of_the_limit_is_taken_whatever_its_window_and_level() {
+    // With a small window blocks are short, and what does not get shorter gets up to an eighth longer.
+    let limit = 100_000;
+    let payload = noise(limit, 5);
+    for (bits, level) in (9..=15).flat_map(|bits| [0, 1, 2, 5, 9].map(|level| (bits, level))) {
+        let deflate = DeflateConfig { level, ..eager() };
+        let params = format!("; server_max_window_bits={bits}; client_max_window_bits={bits}");
+        let config = Config { max_message: limit, max_frame: limit, ..timeless() };
+        let [server, client] = ROLES.map(|role| agreed(role, &config, &deflate, &params));
+        let mut pair = Pair::of(server, client);
+        for role in ROLES {
+            pair.end(role).connection.sender().send_binary(&payload).unwrap();
+            pair.settle();
+            let heard = pair.end(other(role));
+            assert_eq!(heard.connection.fault(), None, "{bits} bits, level {level}, {role:?}");
+            assert!(heard.events == [binary(&payload)]);
+        }
+    }
+}
+
+#[test]
 fn s7_2_2_messages_of_every_length_near_a_buffers_are_inflated() {
     let mut lens: Vec<usize> = (4090..4100).chain(8186..8198).collect();
     lens.extend([65_535, 65_536, 65_537, 131_071, 131_072, 131_073, 262_143, 262_144, 262_145]);
