@@ -1,0 +1,6 @@
+//! See `ws_proto::fuzzing::pair`.
+#![no_main]
+
+use std::time::Instant;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| ws_proto::fuzzing::pair(input, Instant::now()));
