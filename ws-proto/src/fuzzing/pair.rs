@@ -370,7 +370,7 @@ impl End {
         match kind >> 1 {
             // Messages in every form.
             0..70 => {
-                let payload = payload(choices, is_text, count);
+                let payload = payload(choices, is_text, self.compresses, count);
                 let text = || std::str::from_utf8(&payload).expect("it is text");
                 let message = || if is_text { Message::from(text()) } else { Message::from(&payload[..]) };
                 let form = kind >> 1;
@@ -382,7 +382,7 @@ impl End {
                 });
             }
             70..100 => {
-                let (last, payload) = (choices.flag(), payload(choices, is_text, count));
+                let (last, payload) = (choices.flag(), payload(choices, is_text, self.compresses, count));
                 let text = std::str::from_utf8(&payload).unwrap_or_default();
                 let fragment = if is_text { Fragment::from(text) } else { Fragment::Binary(&payload) };
                 self.sends_fragment(opcode, &payload, last, |sender| sender.send_fragment(fragment, last));
@@ -673,7 +673,7 @@ fn config(choices: &mut Choices<'_>) -> Config {
 }
 
 /// A payload of some length, short ones more often; what it holds compresses well, a little, or not.
-fn payload(choices: &mut Choices<'_>, is_text: bool, count: u16) -> Vec<u8> {
+fn payload(choices: &mut Choices<'_>, is_text: bool, compresses: bool, count: u16) -> Vec<u8> {
     let choice = choices.byte();
     let len = match choice {
         0..200 => usize::from(choice),
@@ -690,6 +690,9 @@ fn payload(choices: &mut Choices<'_>, is_text: bool, count: u16) -> Vec<u8> {
             MAX_MESSAGE + 1,
         ]),
     };
+    // To compress long ones takes most of the time.
+    let is_long = compresses && len > 10_000 && choices.byte() != 0;
+    let len = if is_long { len % 10_000 } else { len };
     let start = count.to_be_bytes().map(|byte| byte & 0x7f);
     match (choices.byte() % 3, is_text) {
         (0, false) => start.into_iter().chain(noise(count.into())).take(len).collect(),
