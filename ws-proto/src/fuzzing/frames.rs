@@ -78,7 +78,7 @@ pub fn frames(input: &[u8], now: Instant) {
 fn described(mut choices: Choices<'_>, reader: Role) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut pattern_at = 0;
-    for i in 0_u8.. {
+    for i in (0..=u8::MAX).cycle() {
         if choices.is_over() || bytes.len() > LONGEST {
             break;
         }

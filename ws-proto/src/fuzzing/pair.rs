@@ -75,6 +75,9 @@ struct End {
     wire: Wire,
     /// The other's end of TCP has arrived, or reading failed.
     eof: bool,
+    /// When bytes were read last, and when the socket took some.
+    read_at: Instant,
+    written_at: Instant,
     /// What may end a connection without a Close frame.
     broken: bool,
     /// A message past the other's limit was sent.
@@ -118,6 +121,8 @@ impl Pair {
                 shut: false,
                 wire: Wire::default(),
                 eof: false,
+                read_at: now,
+                written_at: now,
                 broken: false,
                 too_long: false,
             }
@@ -135,8 +140,8 @@ impl Pair {
                 self.count += 1;
                 end.command(choices, self.count);
             }
-            50..65 => end.write(usize::from(choices.short()) + 1, 1 + usize::from(choices.byte() % 4)),
-            65 => end.write(usize::MAX, 4),
+            50..65 => end.write(usize::from(choices.short()) + 1, 1 + usize::from(choices.byte() % 4), now),
+            65 => end.write(usize::MAX, 4, self.now),
             66..80 => self.deliver(side, usize::from(choices.short()) + 1),
             80 => self.deliver(side, usize::MAX),
             81..90 => _ = self.hear(side, How::Lent),
@@ -202,6 +207,7 @@ impl Pair {
             let len = space.len().min(left).min(writer.road.len());
             space[..len].copy_from_slice(&writer.road[..len]);
             writer.road.drain(..len);
+            reader.read_at = self.now;
             reader.connection.handle_input(len, self.now);
             left -= len;
         }
@@ -249,7 +255,7 @@ impl Pair {
                 let end = &mut self.ends[side];
                 end.connection.handle_held(false);
                 while end.connection.buffered_amount() > 0 {
-                    end.write(usize::MAX, 4);
+                    end.write(usize::MAX, 4, self.now);
                     moved = true;
                 }
                 if (end.connection.wants_shutdown() || end.connection.is_ended()) && !end.shut {
@@ -285,17 +291,18 @@ impl Pair {
                 None => {}
                 Some(Fault::Abnormal) => assert!(end.broken || end.eof),
                 Some(Fault::Timeout(timer)) => {
-                    let timeout = match timer {
-                        Timer::Pong => end.config.pong_timeout.and(end.config.keepalive),
-                        Timer::Write => end.config.write_timeout,
-                        Timer::Close => end.config.close_timeout,
-                        Timer::KeepAlive | Timer::Handshake => None,
+                    let waited = |since| self.now.duration_since(since);
+                    let (timeout, waited) = match timer {
+                        // The one begins when the other is over.
+                        Timer::Pong => {
+                            let timeouts = end.config.keepalive.zip(end.config.pong_timeout);
+                            (timeouts.map(|(silence, pong)| silence + pong), waited(end.read_at))
+                        }
+                        Timer::Write => (end.config.write_timeout, waited(end.written_at)),
+                        Timer::Close => (end.config.close_timeout, self.elapsed),
+                        Timer::KeepAlive | Timer::Handshake => (None, Duration::MAX),
                     };
-                    assert!(
-                        timeout.is_some_and(|timeout| timeout <= self.elapsed),
-                        "{timer:?} at {:?}",
-                        self.elapsed
-                    );
+                    assert!(timeout.is_some_and(|timeout| timeout <= waited), "{timer:?} after {waited:?}");
                 }
                 Some(Fault::Protocol(ProtocolError::MessageTooLong { limit })) => {
                     assert!(other.too_long && limit == MAX_MESSAGE);
@@ -498,7 +505,7 @@ impl End {
     }
 
     /// One write, of which the socket takes so much.
-    fn write(&mut self, max: usize, slices: usize) {
+    fn write(&mut self, max: usize, slices: usize, now: Instant) {
         let mut storage = [IoSlice::new(&[]); 4];
         let count = self.connection.output(&mut storage[..slices]);
         assert_eq!(count > 0, self.connection.buffered_amount() > 0);
@@ -509,6 +516,9 @@ impl End {
         }
         let before = self.connection.buffered_amount();
         assert!(bytes.len() <= before);
+        if !bytes.is_empty() && !self.connection.is_ended() {
+            self.written_at = now;
+        }
         self.connection.consume(bytes.len());
         self.wire.push(self.role, self.compresses, &bytes);
         if !self.shut {
