@@ -859,9 +859,10 @@ fn s8_a_message_of_the_limit_is_taken_also_if_it_did_not_get_shorter() {
 #[test]
 fn s8_a_message_of_the_limit_is_taken_whatever_its_window_and_level() {
     // With a small window blocks are short, and what does not get shorter gets up to an eighth longer.
-    let limit = 100_000;
+    let limit = 30_000;
     let payload = noise(limit, 5);
-    for (bits, level) in (9..=15).flat_map(|bits| [0, 1, 2, 5, 9].map(|level| (bits, level))) {
+    for (bits, level) in [9, 10, 12, 15].into_iter().flat_map(|bits| [0, 1, 5, 9].map(|level| (bits, level)))
+    {
         let deflate = DeflateConfig { level, ..eager() };
         let params = format!("; server_max_window_bits={bits}; client_max_window_bits={bits}");
         let config = Config { max_message: limit, max_frame: limit, ..timeless() };

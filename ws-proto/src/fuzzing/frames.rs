@@ -16,8 +16,8 @@ use crate::{
 /// What a peer sends, to both roles. The input is either the bytes as they are, or describes frames, which can then be
 /// long. However they are cut, and whether messages are lent, taken, or lent in chunks:
 ///
-/// - The events are those of a second reader, and so are the fault, its close code and the answers; nothing counts behind a
-///   fault or a Close frame.
+/// - The events are those of a second reader, and so are the fault, its close code and the answers; nothing counts
+///   behind a fault or a Close frame.
 /// - The output is the same, byte for byte.
 /// - The memory held is within bounds, in chunks whatever the length of the message.
 /// - With the end of TCP the connection has ended, and no deadline outlives it.
