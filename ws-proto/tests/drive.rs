@@ -229,6 +229,25 @@ fn without_deadlines_it_waits_for_the_socket_alone() {
 }
 
 #[test]
+fn ping_leaves_the_room_that_its_event_comes_with() {
+    for role in ROLES {
+        for high_water in [1, 9, 10, 11, 100] {
+            let pings = [frame(role, 0x89, b"1234"), frame(role, 0x89, b"5678"), frame(role, 0x81, b"text")];
+            let socket = Scripted::new([pings.concat()]);
+            let mut connection = connection(role, &socket, &Config { high_water, ..Config::default() });
+            let mut driver = Driver::new(socket.clone());
+            for _ in 0..3 {
+                let event = block_on(&socket, poll_fn(|cx| driver.poll_event_with_room(&mut connection, cx)));
+                assert!(event.unwrap());
+                connection.sender().send_text("answer").unwrap();
+            }
+            block_on(&socket, poll_fn(|cx| driver.poll_flush(&mut connection, cx))).unwrap();
+            assert_eq!(messages_of(&socket.0.borrow().frames()), ["answer"; 3].map(Message::from));
+        }
+    }
+}
+
+#[test]
 fn everything_is_written_and_flushed_before_it_waits_for_input() {
     for role in ROLES {
         let socket = Scripted::new([]);

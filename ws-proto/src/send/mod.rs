@@ -418,7 +418,9 @@ impl Sender {
         if !matches!(self.state, SendState::Open | SendState::Closing) {
             return;
         }
-        if self.pong.is_none() && !self.blocked && !self.is_full() && self.pongs < self.max_pongs {
+        // One that would fill the queue waits: whoever is lent the ping was promised room for an answer.
+        let fits = self.queue.len() + CONTROL_HEADER + payload.len() < self.high_water;
+        if self.pong.is_none() && !self.blocked && fits && self.pongs < self.max_pongs {
             self.pongs += 1;
             self.push(First::whole(Opcode::Pong), payload);
             return;
@@ -551,6 +553,9 @@ impl Sender {
         self.queue.is_empty() && !self.held
     }
 }
+
+/// Header of a control frame, with its mask.
+const CONTROL_HEADER: usize = 2 + 4;
 
 /// Shortest payload that leaves as a slice of its own: below it a copy costs less than what a slice adds to a
 /// write.
