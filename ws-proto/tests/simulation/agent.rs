@@ -686,10 +686,14 @@ async fn join<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (
     let (mut a, mut b) = (pin!(a), pin!(b));
     let (mut of_a, mut of_b) = (None, None);
     poll_fn(|cx| {
-        if of_a.is_none() && let Poll::Ready(output) = a.as_mut().poll(cx) {
+        if of_a.is_none()
+            && let Poll::Ready(output) = a.as_mut().poll(cx)
+        {
             of_a = Some(output);
         }
-        if of_b.is_none() && let Poll::Ready(output) = b.as_mut().poll(cx) {
+        if of_b.is_none()
+            && let Poll::Ready(output) = b.as_mut().poll(cx)
+        {
             of_b = Some(output);
         }
         if of_a.is_some() && of_b.is_some() { Poll::Ready(()) } else { Poll::Pending }

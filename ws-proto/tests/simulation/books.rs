@@ -195,7 +195,11 @@ impl Books {
         let [page, peer] = [&self.pages[link][side], &self.pages[link][1 - side]];
         if page.hears_all() {
             for (number, entry) in peer.sent.iter().enumerate().skip(peer.passed) {
-                assert_ne!(entry.state, State::Taken, "message {number} never came to {at:?}, which ended well");
+                assert_ne!(
+                    entry.state,
+                    State::Taken,
+                    "message {number} never came to {at:?}, which ended well"
+                );
             }
         }
     }
@@ -275,7 +279,10 @@ impl Books {
         }
         let is_bound = peer.insists && !link.is_hurt && !self.closes(at) && !page.is_deaf;
         let in_time = !matches!(failure, Some(Failure::Timeout(_)));
-        if is_bound && in_time && let Some(code) = peer.provokes {
+        if is_bound
+            && in_time
+            && let Some(code) = peer.provokes
+        {
             assert_eq!(failure, Some(Failure::Protocol(code)), "{at:?}");
         }
     }

@@ -199,12 +199,7 @@ impl World {
         Some(self.rng.between(1, grain))
     }
 
-    fn poll_read(
-        &mut self,
-        (index, side): At,
-        cx: &Context<'_>,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_read(&mut self, (index, side): At, cx: &Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         assert!(!buf.is_empty(), "a read into nothing is taken for the end");
         let Some(grain) = self.grain(index, cx) else { return Poll::Pending };
         let now = self.now();
@@ -238,12 +233,7 @@ impl World {
         Poll::Ready(Ok(len))
     }
 
-    fn poll_write(
-        &mut self,
-        at: At,
-        cx: &Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(&mut self, at: At, cx: &Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let (index, side) = at;
         let Some(grain) = self.grain(index, cx) else { return Poll::Pending };
         let link = &mut self.links[index];

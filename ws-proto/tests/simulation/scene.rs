@@ -76,9 +76,8 @@ impl Plot {
     }
 
     fn manner(&self, rng: &mut Rng, link: usize, side: usize, own: &Config) -> Manner {
-        let (is_narrow, limit) = with(|world| {
-            (world.links[link].weather.is_narrow(), world.books.page((link, 1 - side)).takes)
-        });
+        let (is_narrow, limit) =
+            with(|world| (world.links[link].weather.is_narrow(), world.books.page((link, 1 - side)).takes));
         let (volume, longest) = if is_narrow { (2000, 300) } else { (48 * 1024, 70_000) };
         Manner {
             is_calm: self.is_calm,
@@ -301,14 +300,14 @@ async fn come(mine: Wire, theirs: Wire, plot: Arc<Plot>, mut rng: Rng, connectio
 
 #[cfg(feature = "deflate")]
 mod deflate {
-    use std::sync::LazyLock;
-
     use ws_proto::{DeflateConfig, DeflatePool, WindowBits};
 
     use crate::rng::Rng;
 
-    /// No output depends on it.
-    static POOL: LazyLock<DeflatePool> = LazyLock::new(DeflatePool::default);
+    thread_local! {
+        /// For the seed that is played, as a compressor may find other matches after it was used before.
+        static POOL: DeflatePool = DeflatePool::default();
+    }
 
     pub(super) fn config(rng: &mut Rng) -> DeflateConfig {
         let bits = [WindowBits::Any, WindowBits::Max(9), WindowBits::Max(12), WindowBits::Never];
@@ -319,7 +318,7 @@ mod deflate {
             client_max_window_bits: rng.pick(&bits),
             threshold: rng.pick(&[0, 100, 1024]),
             level: rng.pick(&[0, 1, 5, 9]),
-            pool: POOL.clone(),
+            pool: POOL.with(Clone::clone),
         }
     }
 

@@ -100,7 +100,8 @@ impl Tap {
                     }
                     payload.left -= some.len();
                     if payload.left == 0 {
-                        let State::Payload(payload) = std::mem::replace(&mut self.state, State::Header) else {
+                        let State::Payload(payload) = std::mem::replace(&mut self.state, State::Header)
+                        else {
                             unreachable!("it is in a payload");
                         };
                         self.take(payload);
