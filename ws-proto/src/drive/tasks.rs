@@ -1,7 +1,7 @@
 //! [`Tasks`]: futures that run elsewhere and can be counted, woken and dropped from here.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     future::poll_fn,
     pin::pin,
     sync::{
@@ -20,8 +20,8 @@ pub(super) struct Tasks {
 
 #[derive(Debug, Default)]
 struct Entries {
-    /// Whom each of them wakes; a noop until it ran for the first time.
-    wakers: HashMap<u64, Waker>,
+    /// Whom each of them wakes, in the order in which they came; a noop until it ran for the first time.
+    wakers: BTreeMap<u64, Waker>,
     next_id: u64,
     /// Who waits for the end of the last one.
     waiting: Option<Waker>,
