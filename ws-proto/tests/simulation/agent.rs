@@ -285,7 +285,7 @@ impl Agent {
 }
 
 /// What came of receiving.
-enum Got {
+pub(crate) enum Got {
     /// Nothing yet, or nothing of interest.
     Nothing,
     /// A message, or the beginning of one whose rest is skipped.
@@ -295,23 +295,23 @@ enum Got {
 }
 
 impl Got {
-    fn message(result: Option<Result<Option<Message>, Error>>) -> Self {
+    pub(crate) fn message(result: Option<Result<Option<Message>, Error>>) -> Self {
         match result {
             Some(Ok(Some(message))) => Self::Message(message, true),
             other => Self::other(other),
         }
     }
 
-    fn event(event: Event<'_>) -> Self {
+    pub(crate) fn event(event: Event<'_>) -> Self {
         event.to_message().map_or(Self::Nothing, |message| Self::Message(message, true))
     }
 
-    fn chunk(chunk: Chunk<'_>) -> Self {
+    pub(crate) fn chunk(chunk: Chunk<'_>) -> Self {
         let is_text = matches!(chunk.payload, Fragment::Text(_));
         Self::Chunk(chunk.as_bytes().to_vec(), chunk.last.then_some(is_text))
     }
 
-    fn other<T>(result: Option<Result<Option<T>, Error>>) -> Self {
+    pub(crate) fn other<T>(result: Option<Result<Option<T>, Error>>) -> Self {
         match result {
             None => Self::Nothing,
             Some(Ok(_)) => Self::Over(Ok(())),
@@ -321,7 +321,7 @@ impl Got {
 }
 
 /// Reads a message, or so much of it that it is known which it is; its rest is skipped then.
-async fn read_some(mut reader: MessageReader<'_, Wire>, reads: usize) -> Got {
+pub(crate) async fn read_some(mut reader: MessageReader<'_, Wire>, reads: usize) -> Got {
     let mut bytes = Vec::new();
     let mut left = reads;
     while left > 0 || bytes.len() < NAMED {
@@ -466,14 +466,14 @@ fn step(result: Option<Result<(), Error>>) -> Step {
     }
 }
 
-fn fragment(part: &Message) -> Fragment<'_> {
+pub(crate) fn fragment(part: &Message) -> Fragment<'_> {
     match part {
         Message::Text(text) => text.as_str().into(),
         Message::Binary(bytes) => (&bytes[..]).into(),
     }
 }
 
-fn message(bytes: Vec<u8>, is_text: bool) -> Message {
+pub(crate) fn message(bytes: Vec<u8>, is_text: bool) -> Message {
     if is_text {
         Message::from(String::from_utf8(bytes).expect("it was text"))
     } else {
@@ -682,7 +682,7 @@ pub(crate) async fn within<T>(limit: Duration, future: impl Future<Output = T>) 
 }
 
 /// Two futures as one task.
-async fn join<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
+pub(crate) async fn join<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
     let (mut a, mut b) = (pin!(a), pin!(b));
     let (mut of_a, mut of_b) = (None, None);
     poll_fn(|cx| {

@@ -15,6 +15,7 @@
 
 mod agent;
 mod books;
+mod faults;
 mod network;
 mod rng;
 mod rogue;
@@ -22,10 +23,7 @@ mod scene;
 mod tap;
 mod world;
 
-use std::{
-    panic::{catch_unwind, resume_unwind},
-    thread,
-};
+use std::{panic::resume_unwind, thread};
 
 #[test]
 fn every_seed_keeps_what_was_promised() {
@@ -50,17 +48,11 @@ fn a_seed_does_the_same_each_time() {
 /// In a thread of its own, as how much is read at once depends on the memory that a thread keeps.
 fn run(seed: u64, is_loud: bool) -> u64 {
     let play = || {
-        let played = catch_unwind(|| {
-            let trace = world::run(seed, is_loud, scene::play);
-            assert_eq!(agent::held(), 0, "payloads are kept");
-            trace
-        });
-        if played.is_err() {
-            world::abandon();
-        }
-        played
+        let trace = world::run(seed, is_loud, scene::play);
+        assert_eq!(agent::held(), 0, "payloads are kept");
+        trace
     };
-    let played = thread::scope(|scope| scope.spawn(play).join()).flatten();
+    let played = thread::scope(|scope| scope.spawn(play).join());
     played.unwrap_or_else(|panic| {
         eprintln!("{}", replay(seed));
         resume_unwind(panic);

@@ -7,7 +7,7 @@ use std::{
     future::poll_fn,
     io::{self, ErrorKind, IoSlice},
     net::SocketAddr,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
     time::{Duration, Instant},
 };
 
@@ -29,6 +29,52 @@ pub(crate) struct Link {
     ends: [End; 2],
     /// Whether anything happened to it that no conversation survives.
     pub(crate) is_hurt: bool,
+    /// How often each side called what of its socket, and which call is to be different.
+    pub(crate) calls: [[usize; 5]; 2],
+    pub(crate) twisted: Option<Twisted>,
+}
+
+/// A method of a socket.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Call {
+    Read,
+    Write,
+    Flush,
+    Shutdown,
+    Sleep,
+}
+
+/// Which call is different, and how: the so-and-so-manyth of its kind, of one side.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Twisted {
+    pub(crate) side: usize,
+    pub(crate) call: Call,
+    pub(crate) count: usize,
+    pub(crate) twist: Twist,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Twist {
+    /// It is pending, and wakes at once.
+    Waits,
+    /// It is pending, and wakes after a second.
+    Pauses,
+    /// It is pending, and so are those behind it.
+    Hangs,
+    /// It carries one byte.
+    OneByte,
+    Fails,
+}
+
+impl Twisted {
+    /// Whether no conversation survives it.
+    pub(crate) fn is_fatal(&self) -> bool {
+        match self.twist {
+            Twist::Fails => true,
+            Twist::Hangs => self.call != Call::Sleep,
+            Twist::Waits | Twist::Pauses | Twist::OneByte => false,
+        }
+    }
 }
 
 pub(crate) const CLIENT: usize = 0;
@@ -140,7 +186,8 @@ impl World {
             read: Tap::new(role, has_handshake),
         };
         let pipes = [pipe(Role::Client), pipe(Role::Server)];
-        self.links.push(Link { weather, pipes, ends: Default::default(), is_hurt: false });
+        let (calls, twisted) = (Default::default(), None);
+        self.links.push(Link { weather, pipes, ends: Default::default(), is_hurt: false, calls, twisted });
         self.books.open();
         let link = self.links.len() - 1;
         [CLIENT, SERVER].map(|side| Wire { at: (link, side), timer: None })
@@ -189,19 +236,36 @@ impl World {
         Duration::from_micros(self.rng.between(low, high) as u64)
     }
 
-    /// How many bytes go at once; none if the call is to wait for no reason.
-    fn grain(&mut self, index: usize, cx: &Context<'_>) -> Option<usize> {
-        let Weather { grain, hiccups, .. } = self.links[index].weather;
-        if self.rng.percent(hiccups) {
-            cx.waker().wake_by_ref();
-            return None;
+    /// Counts a call: how many bytes go at once, unless it waits or fails.
+    fn begin(&mut self, (index, side): At, call: Call, cx: &Context<'_>) -> Poll<io::Result<usize>> {
+        let link = &mut self.links[index];
+        let count = &mut link.calls[side][call as usize];
+        *count += 1;
+        let twisted = link.twisted.filter(|twisted| (twisted.side, twisted.call) == (side, call));
+        let hangs = twisted.is_some_and(|twisted| twisted.twist == Twist::Hangs && twisted.count < *count);
+        let twist =
+            twisted.filter(|twisted| hangs || twisted.count + 1 == *count).map(|twisted| twisted.twist);
+        let Weather { grain, hiccups, .. } = link.weather;
+        match twist {
+            Some(Twist::Hangs) => return Poll::Pending,
+            Some(Twist::Fails) => return Poll::Ready(Err(ErrorKind::ConnectionReset.into())),
+            Some(Twist::OneByte) => return Poll::Ready(Ok(1)),
+            Some(Twist::Pauses) => {
+                let at = self.now() + Duration::from_secs(1);
+                self.alarm(at, Alarm::Wake(cx.waker().clone()));
+                return Poll::Pending;
+            }
+            Some(Twist::Waits) => {}
+            None if hiccups > 0 && self.rng.percent(hiccups) => {}
+            None => return Poll::Ready(Ok(self.rng.between(1, grain))),
         }
-        Some(self.rng.between(1, grain))
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn poll_read(&mut self, (index, side): At, cx: &Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         assert!(!buf.is_empty(), "a read into nothing is taken for the end");
-        let Some(grain) = self.grain(index, cx) else { return Poll::Pending };
+        let grain = ready!(self.begin((index, side), Call::Read, cx))?;
         let now = self.now();
         let Link { weather, pipes, ends, .. } = &mut self.links[index];
         let (end, pipe) = (&mut ends[side], &mut pipes[1 - side]);
@@ -235,7 +299,7 @@ impl World {
 
     fn poll_write(&mut self, at: At, cx: &Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let (index, side) = at;
-        let Some(grain) = self.grain(index, cx) else { return Poll::Pending };
+        let grain = ready!(self.begin(at, Call::Write, cx))?;
         let link = &mut self.links[index];
         assert!(!link.ends[side].is_shut, "written after the shutdown");
         assert!(link.weather.vectored || slices.len() == 1, "{} slices", slices.len());
@@ -270,8 +334,12 @@ impl World {
     }
 
     fn poll_flush(&mut self, at: At, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.begin(at, Call::Flush, cx))?;
+        self.poll_carry_held(at, cx)
+    }
+
+    fn poll_carry_held(&mut self, at: At, cx: &Context<'_>) -> Poll<io::Result<()>> {
         let (index, side) = at;
-        let Some(_) = self.grain(index, cx) else { return Poll::Pending };
         if self.links[index].ends[side].is_reset && self.links[index].weather.holds {
             return Poll::Ready(Err(ErrorKind::BrokenPipe.into()));
         }
@@ -286,7 +354,8 @@ impl World {
 
     fn poll_shutdown(&mut self, at: At, cx: &Context<'_>) -> Poll<io::Result<()>> {
         let (index, side) = at;
-        std::task::ready!(self.poll_flush(at, cx))?;
+        ready!(self.begin(at, Call::Shutdown, cx))?;
+        ready!(self.poll_carry_held(at, cx))?;
         if self.links[index].ends[side].is_reset {
             return Poll::Ready(Err(ErrorKind::NotConnected.into()));
         }
@@ -493,6 +562,9 @@ impl Socket for Wire {
     fn poll_sleep(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         self.stop_timer();
         with(|world| {
+            if world.begin(self.at, Call::Sleep, cx).is_pending() {
+                return Poll::Pending;
+            }
             let Weather { early, late, .. } = world.links[self.at.0].weather;
             if world.now() + early >= deadline {
                 return Poll::Ready(());

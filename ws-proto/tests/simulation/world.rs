@@ -11,6 +11,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -97,6 +98,7 @@ pub(crate) fn run(seed: u64, is_loud: bool, begin: impl FnOnce()) -> u64 {
     };
     READY.with_borrow_mut(Vec::clear);
     WORLD.set(Some(world));
+    let _abandon = Abandon;
     begin();
     while poll_all() {
         advance();
@@ -111,9 +113,15 @@ pub(crate) fn run(seed: u64, is_loud: bool, begin: impl FnOnce()) -> u64 {
     world.trace.finish()
 }
 
-/// Lets go of a world that came to a bad end: what is in it may be in any state.
-pub(crate) fn abandon() {
-    std::mem::forget(WORLD.take());
+/// Lets go of a world that comes to a bad end: what is in it may be in any state.
+struct Abandon;
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            std::mem::forget(WORLD.take());
+        }
+    }
 }
 
 /// Polls whoever was woken until nobody is; whether anybody is left.
