@@ -50,6 +50,8 @@ struct Agent {
     /// The chunks of a message whose last has not come.
     partial: Vec<u8>,
     pings: usize,
+    /// Its half that reads is dropped early, and the other one closes.
+    quits: bool,
 }
 
 /// What a step came to.
@@ -68,7 +70,8 @@ pub(crate) async fn live(ws: WebSocket<Wire>, mut rng: Rng, manner: Manner) {
     page(at, |page| (page.end, page.client) = (End::Open, client));
     let guard = Arc::new(Guard(at));
     let is_split = rng.percent(40);
-    let agent = Agent { at, rng, manner, number: 0, partial: Vec::new(), pings: 0 };
+    let quits = rng.percent(15);
+    let agent = Agent { at, rng, manner, number: 0, partial: Vec::new(), pings: 0, quits };
     if is_split { agent.live_split(ws, &guard).await } else { agent.live_whole(ws).await }
 }
 
@@ -103,6 +106,12 @@ impl Agent {
         if !self.manner.is_calm && self.rng.percent(15) {
             say(self.at, "leaves");
             return;
+        }
+        let until = now() + Duration::from_secs(self.rng.pick(&[0, 4]));
+        while now() < until {
+            if let Step::Over(result) = self.recv(&mut ws, Some(until - now())).await {
+                return self.over_whole(ws, result).await;
+            }
         }
         if self.manner.closes || self.rng.percent(50) {
             let (code, reason) = self.close_code();
@@ -369,7 +378,7 @@ impl Agent {
             }
         };
         say(self.at, format_args!("got {} bytes, {is_whole}", whole.len()));
-        with(|world| world.books.receives(self.at, &whole, is_whole));
+        with(|world| world.books.receives(self.at, &whole, is_whole, world.elapsed()));
         Ok(is_whole.then_some(whole))
     }
 
@@ -528,6 +537,7 @@ impl Agent {
             number: 0,
             partial: Vec::new(),
             pings: 0,
+            quits: self.quits,
         };
         if self.rng.percent(50) {
             let guard = Arc::clone(guard);
@@ -546,9 +556,8 @@ impl Agent {
     }
 
     async fn live_reading(mut self, mut reader: ReadHalf<Wire>) -> Option<ReadHalf<Wire>> {
-        let leaves = !self.manner.is_calm && self.rng.percent(15);
         for steps in 0.. {
-            if leaves && steps > 3 {
+            if self.quits && steps > 3 {
                 say(self.at, "does not listen any more");
                 page(self.at, |page| page.is_deaf = true);
                 return None;
@@ -591,26 +600,33 @@ impl Agent {
         if !self.manner.is_calm && !self.manner.closes && self.rng.percent(15) {
             return None;
         }
-        if self.manner.closes || self.rng.percent(50) {
+        if self.quits {
+            // Until nobody listens.
+            sleep(Duration::from_millis(300)).await;
+        }
+        if self.manner.closes || self.quits || self.rng.percent(50) {
             let (code, reason) = self.close_code();
             if writer.closed().is_none() {
                 page(self.at, |page| page.closes = true);
             }
             say(self.at, format_args!("closes with {code}"));
             match self.rng.below(3) {
-                0 => writer.start_close(code, reason).unwrap(),
-                1 => writer.start_close_without_code(),
+                0 if !self.quits => writer.start_close(code, reason).unwrap(),
+                1 if !self.quits => writer.start_close_without_code(),
                 _ => {
                     let begun = now();
                     let limit = self.manner.close_timeout + SLACK;
-                    loop {
+                    let mut result = None;
+                    while result.is_none() {
                         let polls = self.polls();
-                        if cancelled(polls, writer.close(code, reason)).await.is_some() {
-                            break;
-                        }
+                        result = cancelled(polls, writer.close(code, reason)).await;
                     }
                     assert!(now() - begun <= limit, "closing took {:?} of {limit:?}", now() - begun);
                     assert!(writer.closed().is_some());
+                    // The half that reads tells of the end, if it is there.
+                    if page(self.at, |page| page.is_deaf) {
+                        self.over(result.unwrap(), writer.closed());
+                    }
                 }
             }
         }

@@ -1,8 +1,8 @@
 //! What the applications were promised, and whether it was kept.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use ws_proto::{Closed, Error, Initiator, Message, SendError, Timer};
+use ws_proto::{Closed, Error, Initiator, Message, SendError, Timer, drive::Client};
 
 use crate::network::{At, CLIENT, Link, SERVER};
 
@@ -13,6 +13,8 @@ pub(crate) struct Books {
     /// By the ids of the clients.
     posts: BTreeMap<u64, Vec<Post>>,
     shouts: Vec<Shout>,
+    /// Handles that somebody keeps, though their connections are gone.
+    pub(crate) kept: Vec<Client>,
     /// The server may turn clients away.
     pub(crate) may_refuse: bool,
     /// The server is shut down while clients are there.
@@ -29,8 +31,8 @@ pub(crate) struct Page {
     sent: Vec<Entry>,
     /// How many of them the other end has, or has missed.
     passed: usize,
-    /// The numbers of the posts that it heard.
-    heard: Vec<usize>,
+    /// The numbers of the posts that it heard, and when.
+    heard: Vec<(usize, Duration)>,
     /// It closed.
     pub(crate) closes: bool,
     /// It does not want everything that comes.
@@ -103,6 +105,7 @@ enum State {
 struct Post {
     number: usize,
     state: State,
+    at: Duration,
 }
 
 /// A message to everybody, how many it was sent to and how many have heard it.
@@ -140,9 +143,9 @@ impl Books {
     }
 
     /// A message has come. Without `is_whole` it is the beginning of one whose rest is not wanted.
-    pub(crate) fn receives(&mut self, (link, side): At, message: &Message, is_whole: bool) {
+    pub(crate) fn receives(&mut self, (link, side): At, message: &Message, is_whole: bool, now: Duration) {
         if let Some(number) = number_of_post(message.as_bytes()) {
-            return self.page((link, side)).heard.push(number);
+            return self.page((link, side)).heard.push((number, now));
         }
         let page = &mut self.pages[link][1 - side];
         while let Some(entry) = page.sent.get(page.passed) {
@@ -163,14 +166,20 @@ impl Books {
     }
 
     /// A message was posted to a client.
-    pub(crate) fn posted(&mut self, client: u64, number: usize, result: Option<Result<(), SendError>>) {
+    pub(crate) fn posted(
+        &mut self,
+        client: u64,
+        number: usize,
+        result: Option<Result<(), SendError>>,
+        at: Duration,
+    ) {
         let state = match result {
             None => State::Unknown,
             Some(Ok(())) => State::Taken,
             Some(Err(SendError::Full | SendError::Closed)) => State::Refused,
             Some(Err(error)) => panic!("{error}"),
         };
-        self.posts.entry(client).or_default().push(Post { number, state });
+        self.posts.entry(client).or_default().push(Post { number, state, at });
     }
 
     pub(crate) fn shouted(&mut self, number: usize, sent: usize) {
@@ -207,17 +216,21 @@ impl Books {
     /// What was posted to a client came in order, and once.
     fn check_posts(&mut self, link: usize) {
         let [client, server] = &self.pages[link];
-        for number in &client.heard {
+        for (number, _) in &client.heard {
             for shout in self.shouts.iter_mut().filter(|shout| shout.number == *number) {
                 shout.heard += 1;
             }
         }
         let Some(id) = server.client else { return };
         let mut heard = client.heard.iter().peekable();
-        // A peer that closes takes what waits in the mail with it.
-        let may_lose = !client.hears_all() || client.closes || self.has_handles;
+        // Where the server began to close, its Close frame went behind all that was posted.
+        let began = matches!(&server.end, End::Over { closed, .. } if closed.initiator == Initiator::Local);
+        let may_lose = !client.hears_all() || !began || self.has_handles;
         for post in self.posts.get(&id).into_iter().flatten() {
-            if heard.next_if_eq(&&post.number).is_some() {
+            if let Some((_, at)) = heard.next_if(|(number, _)| *number == post.number) {
+                // Nobody but the one who posts says that there is something to write.
+                let took = *at - post.at;
+                assert!(!client.is_calm || took < PROMPT, "post {} took {took:?} to {link}", post.number);
                 assert_ne!(post.state, State::Refused, "post {} was refused, and yet delivered", post.number);
             } else {
                 assert!(post.state != State::Taken || may_lose, "post {} never came to {link}", post.number);
@@ -249,6 +262,9 @@ impl Books {
                 assert!(!closed.clean || failure.is_none(), "{at:?}: {failure:?}, {closed:?}");
                 let is_local = self.closes(at) || matches!(failure, Some(Failure::Timeout(_)));
                 assert!(is_local || closed.initiator == Initiator::Peer, "{at:?}: {closed:?}");
+                // Section 7.1.1: a server closes TCP first.
+                let shuts = side == CLIENT || link.is_hurt || link.is_shut(side);
+                assert!(!closed.clean || shuts, "{at:?} did not shut TCP down");
                 // Section 5.5.1: it is answered with the code that came.
                 if closed.clean && closed.initiator == Initiator::Peer {
                     assert_eq!(written.close.as_ref().map(|close| close.0), Some(code), "{at:?}");
@@ -295,6 +311,9 @@ impl Page {
         is_clean && !self.is_deaf
     }
 }
+
+/// How long a post may be under way where nothing goes wrong: a few pauses of who is to hear it.
+const PROMPT: Duration = Duration::from_millis(2500);
 
 /// The payload of a post, which the messages of owners do not begin like.
 pub(crate) fn post(number: usize) -> String {

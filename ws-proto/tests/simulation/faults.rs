@@ -426,7 +426,7 @@ impl Side {
                 message(std::mem::take(chunks), is_text)
             }
         };
-        with(|world| world.books.receives(self.at, &whole, true));
+        with(|world| world.books.receives(self.at, &whole, true, world.elapsed()));
         self.outcome.borrow_mut().told[self.at.1].push(whole);
         Some(None)
     }

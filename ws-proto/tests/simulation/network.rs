@@ -154,6 +154,11 @@ impl Link {
         self.pipes[side].read.let_loose();
     }
 
+    /// Whether a side has ended its half of TCP, or the other one went first.
+    pub(crate) fn is_shut(&self, side: usize) -> bool {
+        self.ends[side].is_shut || self.ends[side].is_reset || self.pipes[1 - side].fin.is_some()
+    }
+
     pub(crate) fn arrives(&mut self, side: usize) {
         if let Some(reader) = self.ends[side].reader.take() {
             reader.wake();
@@ -414,7 +419,8 @@ impl World {
         let latency = self.latency(index);
         let now = self.now();
         let Link { pipes, ends, .. } = &mut self.links[index];
-        ends[side] = End { is_gone: true, is_reset: ends[side].is_reset, ..End::default() };
+        let End { is_reset, is_shut, .. } = ends[side];
+        ends[side] = End { is_gone: true, is_reset, is_shut, ..End::default() };
         let unread = pipes[1 - side].chunks.front().map(|(arrival, _)| *arrival);
         if pipes[side].has_vanished || ends[side].is_reset {
             return;

@@ -158,19 +158,21 @@ async fn cry(clients: Clients, mut rng: Rng, is_calm: bool) {
             continue;
         }
         let one = clients.iter().nth(rng.below(count)).expect("there are so many");
+        with(|world| world.books.kept.push(one.clone()));
         let prepared = Prepared::new(post(number));
         match rng.below(10) {
             0..=3 => {
                 let ids: Vec<_> = clients.iter().map(|client| client.id()).collect();
                 let reached = clients.broadcast(&prepared);
                 with(|world| {
-                    ids.iter().for_each(|id| world.books.posted(*id, number, None));
+                    let now = world.elapsed();
+                    ids.iter().for_each(|id| world.books.posted(*id, number, None, now));
                     world.books.shouted(number, reached.sent);
                 });
             }
             way @ 4..=8 => {
                 let result = if way < 6 { one.send(post(number)) } else { one.send_prepared(&prepared) };
-                with(|world| world.books.posted(one.id(), number, Some(result)));
+                with(|world| world.books.posted(one.id(), number, Some(result), world.elapsed()));
             }
             _ => {
                 with(|world| world.books.has_handles = true);
