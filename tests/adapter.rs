@@ -15,6 +15,8 @@ mod clients;
 mod closing;
 #[path = "adapter/deadlines.rs"]
 mod deadlines;
+#[path = "adapter/faults.rs"]
+pub(crate) mod faults;
 #[path = "adapter/from_request.rs"]
 mod from_request;
 #[path = "adapter/handshake.rs"]

@@ -10,17 +10,24 @@ mod rt {
         io,
         net::SocketAddr,
         path::{Path, PathBuf},
-        sync::atomic::{AtomicUsize, Ordering},
+        pin::Pin,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::{Context, Poll, ready},
         time::{Duration, Instant},
     };
 
     use tokio::{
-        io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+        io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
         net::{TcpListener, TcpStream},
         runtime::{Builder, Runtime},
     };
     pub(crate) use tokio::{task::yield_now, time::sleep};
     pub(crate) use ws_tokio as ws;
+
+    use crate::adapter::faults::{Call, Faults};
 
     /// Unit of time of [`block_on_timed`]. Its clock jumps to the next timer, so it costs nothing.
     pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -80,6 +87,53 @@ mod rt {
     pub(crate) fn duplex(len: usize) -> (Link, Link) {
         let (a, b) = tokio::io::duplex(len);
         (Box::new(a), Box::new(b))
+    }
+
+    /// A stream whose calls are disturbed.
+    pub(crate) fn faulty(link: Link, faults: Arc<Faults>) -> Link {
+        Box::new(Faulty { link, faults })
+    }
+
+    #[derive(Debug)]
+    struct Faulty {
+        link: Link,
+        faults: Arc<Faults>,
+    }
+
+    impl AsyncRead for Faulty {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let most = ready!(self.faults.poll(Call::Read, cx))?;
+            let mut some = buf.take(most.min(buf.remaining()));
+            ready!(Pin::new(&mut self.link).poll_read(cx, &mut some))?;
+            let len = some.filled().len();
+            buf.advance(len);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Faulty {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let most = ready!(self.faults.poll(Call::Write, cx))?;
+            Pin::new(&mut self.link).poll_write(cx, &bytes[..bytes.len().min(most)])
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            ready!(self.faults.poll(Call::Flush, cx))?;
+            Pin::new(&mut self.link).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            ready!(self.faults.poll(Call::Shutdown, cx))?;
+            Pin::new(&mut self.link).poll_shutdown(cx)
+        }
     }
 
     pub(crate) struct Listener(TcpListener);
@@ -159,10 +213,7 @@ mod rt {
 
     /// The server's side of TLS.
     #[cfg(feature = "rustls")]
-    pub(crate) async fn accept_tls(
-        link: Link,
-        config: std::sync::Arc<ws::rustls::ServerConfig>,
-    ) -> io::Result<Link> {
+    pub(crate) async fn accept_tls(link: Link, config: Arc<ws::rustls::ServerConfig>) -> io::Result<Link> {
         let link = tokio_rustls::TlsAcceptor::from(config).accept(link).await?;
         Ok(Box::new(link))
     }
@@ -171,17 +222,14 @@ mod rt {
     #[cfg(feature = "rustls")]
     pub(crate) async fn connect_tls(
         address: SocketAddr,
-        config: std::sync::Arc<ws::rustls::ClientConfig>,
+        config: Arc<ws::rustls::ClientConfig>,
     ) -> io::Result<Link> {
         Ok(Box::new(tls(address, config).await?))
     }
 
     /// The protocol that was agreed on with a server of TLS.
     #[cfg(feature = "rustls")]
-    pub(crate) async fn alpn(
-        address: SocketAddr,
-        config: std::sync::Arc<ws::rustls::ClientConfig>,
-    ) -> Option<Vec<u8>> {
+    pub(crate) async fn alpn(address: SocketAddr, config: Arc<ws::rustls::ClientConfig>) -> Option<Vec<u8>> {
         let stream = tls(address, config).await.unwrap();
         stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec)
     }
@@ -189,7 +237,7 @@ mod rt {
     #[cfg(feature = "rustls")]
     async fn tls(
         address: SocketAddr,
-        config: std::sync::Arc<ws::rustls::ClientConfig>,
+        config: Arc<ws::rustls::ClientConfig>,
     ) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
         let stream = TcpStream::connect(address).await?;
         let name = "localhost".try_into().expect("a name");
