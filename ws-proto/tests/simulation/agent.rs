@@ -568,11 +568,11 @@ impl Agent {
             let polls = self.polls();
             let got = match self.rng.below(4) {
                 0 => Got::message(cancelled(polls, reader.recv()).await),
-                1 => match cancelled(polls, reader.recv_with(|event| Got::event(event))).await {
+                1 => match cancelled(polls, reader.recv_with(Got::event)).await {
                     Some(Ok(Some(got))) => got,
                     other => Got::other(other),
                 },
-                2 => match cancelled(polls, reader.recv_chunk_with(|chunk| Got::chunk(chunk))).await {
+                2 => match cancelled(polls, reader.recv_chunk_with(Got::chunk)).await {
                     Some(Ok(Some(got))) => got,
                     other => Got::other(other),
                 },

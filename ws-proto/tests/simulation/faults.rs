@@ -94,6 +94,7 @@ struct Setting {
     in_halves: bool,
     /// The client waits for the end, and drops what still comes.
     is_deaf: bool,
+    #[cfg_attr(not(feature = "deflate"), expect(dead_code, reason = "there is no compression"))]
     deflates: bool,
 }
 

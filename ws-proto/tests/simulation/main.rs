@@ -72,4 +72,4 @@ fn variable(name: &str) -> Option<u64> {
 }
 
 /// Seeds that are tried if nobody says how many.
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 300;
