@@ -17,7 +17,7 @@ mod rt {
             Arc, Mutex,
             atomic::{AtomicUsize, Ordering},
         },
-        task::{Context, Poll, Waker},
+        task::{Context, Poll, Waker, ready},
         time::{Duration, Instant},
     };
 
@@ -30,6 +30,8 @@ mod rt {
     pub(crate) use smol::future::yield_now;
     use smol::{Executor, Task, Timer};
     pub(crate) use ws_async_std as ws;
+
+    use crate::adapter::faults::{Call, Faults};
 
     /// Unit of time of [`block_on_timed`]. The clock is the real one, so a second has to be short.
     pub(crate) const SECOND: Duration = Duration::from_millis(25);
@@ -201,6 +203,49 @@ mod rt {
                 }
                 pipe.waiting.wake_by_ref();
             }
+        }
+    }
+
+    /// A stream whose calls are disturbed.
+    pub(crate) fn faulty(link: Link, faults: Arc<Faults>) -> Link {
+        Box::new(Faulty { link, faults })
+    }
+
+    #[derive(Debug)]
+    struct Faulty {
+        link: Link,
+        faults: Arc<Faults>,
+    }
+
+    impl AsyncRead for Faulty {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
+            let most = ready!(self.faults.poll(Call::Read, cx))?.min(buf.len());
+            Pin::new(&mut self.link).poll_read(cx, &mut buf[..most])
+        }
+    }
+
+    impl AsyncWrite for Faulty {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let most = ready!(self.faults.poll(Call::Write, cx))?;
+            Pin::new(&mut self.link).poll_write(cx, &bytes[..bytes.len().min(most)])
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            ready!(self.faults.poll(Call::Flush, cx))?;
+            Pin::new(&mut self.link).poll_flush(cx)
+        }
+
+        fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            ready!(self.faults.poll(Call::Shutdown, cx))?;
+            Pin::new(&mut self.link).poll_close(cx)
         }
     }
 
