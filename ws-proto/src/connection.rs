@@ -292,6 +292,7 @@ impl Connection {
     }
 
     /// Does what a finding asks for; whether it is an event, or `None` to look for another one.
+    #[inline]
     fn settle(&mut self, found: Result<Option<Step>, ProtocolError>) -> Option<bool> {
         match found {
             Ok(Some(Step::Text | Step::Binary | Step::TextPart | Step::BinaryPart | Step::Pong)) => {
@@ -474,6 +475,7 @@ impl Connection {
     }
 
     /// Section 5.5.1: the peer's Close frame is answered with its own code, and nothing behind it counts.
+    #[cold]
     fn peer_closes(&mut self) {
         if self.closing == Closing::Ended {
             return self.receiver.discard();

@@ -184,13 +184,13 @@ impl Receiver {
     #[inline]
     pub(crate) fn advance(&mut self) -> Result<Option<Step>, ProtocolError> {
         self.drop_lent();
-        match self.advance_short() {
-            Some(step) => step.map(Some),
-            None => {
-                self.in_chunks = false;
-                self.advance_any()
-            }
+        if let Some(step) = self.advance_short() {
+            return step.map(Some);
         }
+        self.in_chunks = false;
+        // As before every wait.
+        let is_drained = self.input.is_empty() && matches!(self.state, State::Header);
+        if is_drained { Ok(None) } else { self.advance_any() }
     }
 
     /// As [`advance`](Self::advance), but does not wait for a message to be complete: what is there of it is a step,

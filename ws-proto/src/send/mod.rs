@@ -432,7 +432,14 @@ impl Sender {
 
     /// Queues the pong that waits, if its turn has come: in front of everything but the frame that is being
     /// written. So at most two pongs wait for a blocked socket, one begun and the newest.
+    #[inline]
     pub(crate) fn place_pong(&mut self) {
+        if self.pong.is_some() {
+            self.place_waiting_pong();
+        }
+    }
+
+    fn place_waiting_pong(&mut self) {
         let waits = self.blocked || self.is_full();
         if waits && !self.queue.at_boundary() {
             return;
