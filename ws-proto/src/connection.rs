@@ -412,6 +412,11 @@ impl Machine for Connection {
     }
 
     #[inline]
+    fn wants_write(&self) -> bool {
+        self.sender.buffered_amount() > 0
+    }
+
+    #[inline]
     fn output<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         self.sender.output(slices)
     }

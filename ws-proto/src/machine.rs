@@ -9,8 +9,8 @@ use crate::timer::Timer;
 /// The contract, for any driver over any kind of socket:
 ///
 /// 1. Look at what came: [`Connection::advance`](crate::Connection::advance) until it is `false`.
-/// 2. Write [`output`](Self::output) to the socket, and [`consume`](Self::consume) as much as it took. If 1 stopped for
-///    want of room and there is some, go back to it.
+/// 2. While it [`wants_write`](Self::wants_write), write [`output`](Self::output) to the socket, and
+///    [`consume`](Self::consume) as much as it took. If 1 stopped for want of room and there is some, go back to it.
 /// 3. If it [`wants_read`](Self::wants_read), read into [`recv_space`](Self::recv_space), then
 ///    [`handle_input`](Self::handle_input) or [`handle_eof`](Self::handle_eof), and start again.
 /// 4. If it [`wants_shutdown`](Self::wants_shutdown), shut down the sending half of the socket.
@@ -47,14 +47,11 @@ pub trait Machine {
     /// A deadline may have passed. Early and late calls are harmless.
     fn handle_timeout(&mut self, now: Instant);
 
+    /// Whether [`output`](Self::output) is pending, so that a wait is for the socket to be writable, too.
+    fn wants_write(&self) -> bool;
+
     /// Fills `slices` with pending output, for one vectored write, and gives their number; 0 if there is none.
     fn output<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize;
-
-    /// Whether [`output`](Self::output) is pending, so that a wait is for the socket to be writable, too.
-    #[inline]
-    fn wants_write(&self) -> bool {
-        self.output(&mut [IoSlice::new(&[])]) > 0
-    }
 
     /// The socket took the first `len` bytes of [`output`](Self::output).
     ///

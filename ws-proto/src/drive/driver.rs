@@ -366,12 +366,9 @@ impl<S: Socket> Driver<S> {
 
     /// Ready once all output is written and flushed, and the socket shut down if it is to be.
     pub(super) fn poll_write<M: Machine>(&mut self, machine: &mut M, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
+        while machine.wants_write() {
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
             let count = machine.output(&mut slices);
-            if count == 0 {
-                break;
-            }
             match ready!(self.socket.poll_write(cx, &slices[..count])) {
                 Ok(0) => self.fail_write(machine, io::ErrorKind::WriteZero.into()),
                 Ok(len) => {

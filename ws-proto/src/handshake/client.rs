@@ -296,6 +296,10 @@ impl Machine for ClientHandshake {
         }
     }
 
+    fn wants_write(&self) -> bool {
+        !self.output.is_empty()
+    }
+
     fn output<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         self.output.output(slices)
     }

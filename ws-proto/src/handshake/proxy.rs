@@ -377,6 +377,10 @@ impl Machine for ProxyHandshake {
         }
     }
 
+    fn wants_write(&self) -> bool {
+        !self.output.is_empty()
+    }
+
     fn output<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         self.output.output(slices)
     }

@@ -391,6 +391,7 @@ impl Sender {
 /// Getters.
 impl Sender {
     /// Bytes that wait to be written, framing included.
+    #[inline]
     pub fn buffered_amount(&self) -> usize {
         self.queue.len()
     }

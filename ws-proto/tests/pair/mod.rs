@@ -351,7 +351,9 @@ pub(crate) fn feed_eof(connection: &mut Connection) -> Vec<Frame> {
 /// Writes at most `max` bytes in one vectored write of at most `slices` slices.
 pub(crate) fn write_some<M: Machine>(machine: &mut M, max: usize, slices: usize) -> Vec<u8> {
     let mut storage = [IoSlice::new(&[]); 16];
+    let wants_write = machine.wants_write();
     let count = machine.output(&mut storage[..slices]);
+    assert_eq!(wants_write, count > 0);
     let mut bytes = Vec::new();
     for slice in &storage[..count] {
         assert!(!slice.is_empty(), "a slice is empty");
