@@ -277,6 +277,9 @@ const IN_PLACE: &str = "the endpoint lies here until both halves are gone";
 impl Mailbox {
     /// Hands mail to the endpoint, as far as it takes it; whether it took any.
     fn deliver<K: Socket>(&mut self, endpoint: &mut Endpoint<K>, flag: &AtomicBool) -> bool {
+        if !flag.load(Ordering::Relaxed) {
+            return false;
+        }
         let before = self.mail.len();
         let end = self.end.take();
         match &end {
