@@ -155,7 +155,14 @@ impl Buffer {
     pub(crate) fn release(&mut self) {
         if self.is_empty() {
             pool::give(std::mem::take(&mut self.storage));
-        } else if self.storage.len() >= Self::BLOCK && self.len() <= Self::BLOCK / 8 {
+        } else {
+            self.release_rest();
+        }
+    }
+
+    #[cold]
+    fn release_rest(&mut self) {
+        if self.storage.len() >= Self::BLOCK && self.len() <= Self::BLOCK / 8 {
             let rest = self.pending().to_vec();
             pool::give(std::mem::take(&mut self.storage));
             (self.start, self.end) = (0, rest.len());
@@ -244,10 +251,14 @@ mod pool {
     }
 
     /// Takes storage back, to be lent again or freed.
+    #[inline]
     pub(super) fn give(storage: Vec<u8>) {
-        if storage.len() < Buffer::BLOCK {
-            return;
+        if storage.len() >= Buffer::BLOCK {
+            keep(storage);
         }
+    }
+
+    fn keep(storage: Vec<u8>) {
         // A thread that is ending has no pool: the storage is freed.
         let _ = POOL.try_with(|pool| {
             let pool = &mut *pool.borrow_mut();
