@@ -143,9 +143,11 @@ impl<S: Socket> Driver<S> {
         connection: &mut Connection,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
-        if !connection.sender().is_full() {
-            return Poll::Ready(Ok(()));
-        }
+        if connection.sender().is_full() { self.make_room(connection, cx) } else { Poll::Ready(Ok(())) }
+    }
+
+    #[cold]
+    fn make_room(&mut self, connection: &mut Connection, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.writing(cx, |driver, cx| {
             while connection.sender().is_full() {
                 if connection.is_ended() {
