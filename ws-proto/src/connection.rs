@@ -399,6 +399,7 @@ impl Machine for Connection {
         self.end_if_drained();
     }
 
+    #[inline]
     fn handle_timeout(&mut self, now: Instant) {
         while let Some(timer) = self.timers.expire(now) {
             match timer {
@@ -430,6 +431,7 @@ impl Machine for Connection {
         self.end_if_drained();
     }
 
+    #[inline]
     fn poll_timeout(&mut self, now: Instant) -> Option<(Instant, Timer)> {
         self.sender.handle_wait();
         self.receiver.release();
@@ -465,6 +467,7 @@ impl Connection {
     }
 
     /// Arms the deadlines that begin with a state, not with an input.
+    #[inline]
     fn arm(&mut self, now: Instant) {
         if self.closing == Closing::Ended {
             return;
@@ -515,6 +518,7 @@ impl Connection {
         }
     }
 
+    #[cold]
     fn end(&mut self, input: Input, mut fault: Fault, mut initiator: Initiator) {
         if self.incoming != Incoming::Open || self.sender.is_broken() {
             // The peer left before the deadline came.
@@ -555,6 +559,7 @@ impl Connection {
     }
 
     /// The keepalive timer fired: the peer was silent for the whole interval, or the timer only looked.
+    #[cold]
     fn keep_alive(&mut self, now: Instant) {
         let Some(interval) = self.timeouts.keepalive else { return };
         let left = interval.saturating_sub(now.saturating_duration_since(self.last_input));

@@ -56,6 +56,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket for Io<S> {
         }
     }
 
+    #[inline]
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
@@ -68,10 +69,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket for Io<S> {
         self.stream.is_write_vectored()
     }
 
+    #[inline]
     fn now(&self) -> Instant {
         tokio::time::Instant::now().into_std()
     }
 
+    #[inline]
     fn poll_sleep(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         let deadline = deadline.into();
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));

@@ -106,6 +106,7 @@ impl AsyncWrite for Transport {
         delegate!(self, stream => stream.is_write_vectored())
     }
 
+    #[inline]
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         delegate!(&mut *self, stream => Pin::new(stream).poll_flush(cx))
     }

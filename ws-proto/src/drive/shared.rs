@@ -105,6 +105,7 @@ impl<K> Shared<K> {
     }
 
     /// Takes the endpoint in hand, if it was given away.
+    #[inline]
     pub(super) fn take_back(&self, hand: &mut Option<Box<Endpoint<K>>>) {
         if hand.is_none() {
             let mut state = self.lock();

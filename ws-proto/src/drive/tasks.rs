@@ -92,6 +92,7 @@ struct Task {
 }
 
 impl Task {
+    #[inline]
     fn register(&mut self, cx: &Context<'_>) {
         if !self.waker.will_wake(cx.waker()) {
             self.waker.clone_from(cx.waker());

@@ -135,6 +135,7 @@ impl Receiver {
     }
 
     /// Where the next read goes. Never empty while [`wants_read`](Self::wants_read).
+    #[inline]
     pub(crate) fn recv_space(&mut self) -> &mut [u8] {
         if let Some(left) = self.reads_directly() {
             // Memory follows what arrived, not what the header promised: little is asked for, and a buffer doubles.
@@ -154,6 +155,7 @@ impl Receiver {
     }
 
     /// The first `len` bytes of [`recv_space`](Self::recv_space) were filled by a read.
+    #[inline]
     pub(crate) fn handle_input(&mut self, len: usize) {
         match self.state {
             State::Discarding => {}
@@ -163,6 +165,7 @@ impl Receiver {
     }
 
     /// How much of a long frame's payload may be read straight to the end of the message.
+    #[inline]
     fn reads_directly(&self) -> Option<usize> {
         match self.state {
             State::Appending { left, ready, .. } if self.input.is_empty() => {
@@ -494,6 +497,7 @@ impl Receiver {
     }
 
     /// Gives back memory that is not needed while nothing arrives.
+    #[inline]
     pub(crate) fn release(&mut self) {
         if self.lent.is_none() {
             self.input.release();

@@ -407,6 +407,7 @@ impl Sender {
     }
 
     /// Whether messages may still be sent: no Close frame is queued or sent, and the socket works.
+    #[inline]
     pub fn is_open(&self) -> bool {
         self.state == SendState::Open
     }
@@ -523,6 +524,7 @@ impl Sender {
     }
 
     /// Before waiting: notes whether the socket left something, else gives back memory.
+    #[inline]
     pub(crate) fn handle_wait(&mut self) {
         self.blocked = !self.queue.is_empty();
         if !self.blocked {
@@ -546,6 +548,7 @@ impl Sender {
     }
 
     /// Whether the socket still takes what is written.
+    #[inline]
     pub(crate) fn is_broken(&self) -> bool {
         self.state == SendState::Broken
     }

@@ -260,6 +260,7 @@ impl Queue {
     }
 
     /// Gives back memory that holds nothing.
+    #[inline]
     pub(super) fn release(&mut self) {
         self.inline.release();
         self.shared.shrink_to_fit();
