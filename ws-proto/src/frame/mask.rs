@@ -18,9 +18,9 @@ impl Mask {
         if *self == Self::NONE {
             return;
         }
-        let [a, b, c, d] = self.0;
-        // A plain loop over words: the compiler makes vectors of it.
-        let word = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+        // A plain loop over words, of the key twice: the compiler makes vectors of it.
+        let key = u64::from(u32::from_ne_bytes(self.0));
+        let word = key << 32 | key;
         let (words, tail) = data.as_chunks_mut::<8>();
         for chunk in words {
             *chunk = (u64::from_ne_bytes(*chunk) ^ word).to_ne_bytes();
@@ -30,7 +30,8 @@ impl Mask {
             *byte ^= key;
         }
         // The words are whole turns of the key, so the tail alone moves it.
-        self.0.rotate_left(tail.len() % 4);
+        let turned = u32::from_be_bytes(self.0).rotate_left(8 * (tail.len() as u32 % 4));
+        self.0 = turned.to_be_bytes();
     }
 }
 
