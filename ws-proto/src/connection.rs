@@ -240,6 +240,12 @@ impl Connection {
     /// more is delivered, and [`fault`](Self::fault) tells.
     #[inline]
     pub fn advance(&mut self) -> bool {
+        // Before a wait it is asked more than once.
+        let nothing_came = self.receiver.is_drained() && self.incoming == Incoming::Open;
+        !nothing_came && self.advance_any()
+    }
+
+    fn advance_any(&mut self) -> bool {
         loop {
             match self.receiver.advance() {
                 Ok(Some(Step::Text | Step::Binary | Step::Pong)) => return true,

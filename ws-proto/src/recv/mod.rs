@@ -191,9 +191,13 @@ impl Receiver {
             return step.map(Some);
         }
         self.in_chunks = false;
-        // As before every wait.
-        let is_drained = self.input.is_empty() && matches!(self.state, State::Header);
-        if is_drained { Ok(None) } else { self.advance_any() }
+        if self.is_drained() { Ok(None) } else { self.advance_any() }
+    }
+
+    /// Whether nothing came since [`advance`](Self::advance) found nothing.
+    #[inline]
+    pub(crate) fn is_drained(&self) -> bool {
+        self.lent.is_none() && !self.in_chunks && self.input.is_empty() && matches!(self.state, State::Header)
     }
 
     /// As [`advance`](Self::advance), but does not wait for a message to be complete: what is there of it is a step,
