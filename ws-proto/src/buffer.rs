@@ -55,7 +55,9 @@ impl Buffer {
     fn make_room(&mut self, len: usize) {
         let pending = self.len();
         let needed = pending + len;
-        if self.storage.len() < needed {
+        if self.storage.is_empty() {
+            self.storage = pool::take(needed.max(Self::BLOCK));
+        } else if self.storage.len() < needed {
             // Doubling keeps the work linear; what is lent was used before, so it costs no zeroing.
             let mut storage = pool::take(needed.max(Self::BLOCK).max(2 * pending));
             storage[..pending].copy_from_slice(&self.storage[self.start..self.end]);
