@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    task::coop::unconstrained,
+    task::coop::{has_budget_remaining, unconstrained},
     time::{Sleep, sleep_until},
 };
 use ws_proto::drive::Socket;
@@ -20,13 +20,15 @@ use ws_proto::drive::Socket;
 pub struct Io<S> {
     stream: S,
     sleep: Option<Pin<Box<Sleep>>>,
+    /// Whom the timer will wake.
+    waker: Option<Waker>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket for Io<S> {
     type Stream = S;
 
     fn new(stream: S) -> Self {
-        Self { stream, sleep: None }
+        Self { stream, sleep: None, waker: None }
     }
 
     fn stream(&self) -> &S {
@@ -80,8 +82,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket for Io<S> {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if sleep.deadline() != deadline {
             sleep.as_mut().reset(deadline);
+            self.waker = None;
         }
-        sleep.as_mut().poll(cx)
+        // It is asked before each wait, and seldom by another task or for another deadline.
+        let is_set = self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if is_set && !sleep.is_elapsed() {
+            return Poll::Pending;
+        }
+        let polled = sleep.as_mut().poll(cx);
+        // A task whose budget is used up is woken at once, and the timer knows nothing of it.
+        self.waker = has_budget_remaining().then(|| cx.waker().clone());
+        polled
     }
 
     fn outside_tasks<T>(ask: impl FnOnce(&mut Context<'_>) -> T) -> T {
@@ -92,5 +103,73 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket for Io<S> {
             Poll::Ready(Some(answer)) => answer,
             _ => unreachable!("it is asked once, and ready at once"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering},
+        },
+        task::Wake,
+        time::Duration,
+    };
+
+    use tokio::task::coop::consume_budget;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+
+    fn asked_by(io: &mut Io<tokio::io::Empty>, woken: &Arc<Woken>, deadline: Instant) -> Poll<()> {
+        io.poll_sleep(&mut Context::from_waker(&Arc::clone(woken).into()), deadline)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_timer_wakes_who_asked_last() {
+        let mut io = Io::new(tokio::io::empty());
+        let [first, second] = [Arc::<Woken>::default(), Arc::default()];
+        let deadline = io.now() + Duration::from_secs(1);
+        assert!(asked_by(&mut io, &first, deadline).is_pending());
+        assert!(asked_by(&mut io, &second, deadline).is_pending());
+        assert!(asked_by(&mut io, &second, deadline).is_pending());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(second.0.load(Ordering::Acquire));
+        assert!(asked_by(&mut io, &second, deadline).is_ready());
+        // An earlier deadline, for the same task.
+        let woken = Arc::<Woken>::default();
+        let now = io.now();
+        assert!(asked_by(&mut io, &woken, now + Duration::from_secs(9)).is_pending());
+        assert!(asked_by(&mut io, &woken, now + Duration::from_secs(1)).is_pending());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(woken.0.load(Ordering::Acquire));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_timer_wakes_who_asked_first_without_budget() {
+        let mut io = Io::new(tokio::io::empty());
+        let deadline = io.now() + Duration::from_secs(1);
+        let mut asked = 0;
+        poll_fn(|cx| {
+            if asked == 0 {
+                while has_budget_remaining() {
+                    let _ = pin!(consume_budget()).poll(cx);
+                }
+            }
+            asked += 1;
+            io.poll_sleep(cx, deadline)
+        })
+        .await;
+        assert!(asked > 1);
+        assert!(io.now() >= deadline);
     }
 }
