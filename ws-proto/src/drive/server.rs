@@ -258,26 +258,23 @@ impl<L: Listen> Server<L> {
             return inner.acceptor.fail_stream(HandshakeError::Unavailable.into(), &peer);
         };
         let opening = listener.open(stream);
-        let task = {
-            let inner = Arc::clone(&inner);
-            async move {
-                // Boxed, so that an open connection does not hold the space that its handshake took.
-                let opened = Box::pin(async {
-                    let limit = inner.acceptor.config().head.timeout;
-                    match within(opening, limit.map(|limit| move || L::sleep(limit))).await {
-                        Ok(stream) => inner.acceptor.accept_in(place, stream, peer).await.ok(),
-                        Err(error) => {
-                            inner.acceptor.fail_stream(error.into(), &peer);
-                            None
-                        }
-                    }
-                });
-                if let Some((connection, request)) = opened.await {
-                    then(connection, request).await;
+        let tasks = Arc::clone(&inner.tasks);
+        // Boxed, so that an open connection does not hold the space that its handshake took.
+        let opened = Box::pin(async move {
+            let limit = inner.acceptor.config().head.timeout;
+            match within(opening, limit.map(|limit| move || L::sleep(limit))).await {
+                Ok(stream) => inner.acceptor.accept_in(place, stream, peer).await.ok(),
+                Err(error) => {
+                    inner.acceptor.fail_stream(error.into(), &peer);
+                    None
                 }
             }
-        };
-        L::spawn(inner.tasks.add(task));
+        });
+        L::spawn(tasks.add(async move {
+            if let Some((connection, request)) = opened.await {
+                then(connection, request).await;
+            }
+        }));
     }
 }
 

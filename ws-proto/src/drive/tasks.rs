@@ -2,8 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    future::poll_fn,
-    pin::pin,
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -30,18 +29,8 @@ struct Entries {
 impl Tasks {
     /// Makes a future one of the set, to be spawned. It is in it until it has ended or was dropped.
     pub(super) fn add<F: Future>(self: &Arc<Self>, future: F) -> impl Future<Output = ()> + use<F> {
-        let mut task = Task { tasks: Arc::clone(self), id: self.enter(), waker: Waker::noop().clone() };
-        async move {
-            let mut future = pin!(future);
-            poll_fn(|cx| {
-                task.register(cx);
-                if task.tasks.dropped.load(Ordering::Acquire) {
-                    return Poll::Ready(());
-                }
-                future.as_mut().poll(cx).map(drop)
-            })
-            .await;
-        }
+        let task = Task { tasks: Arc::clone(self), id: self.enter(), waker: Waker::noop().clone() };
+        Running { future: Box::pin(future), task }
     }
 
     /// The number of futures that have not ended.
@@ -81,6 +70,25 @@ impl Tasks {
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A future of the set, boxed, as an async block would have room for it twice. It is dropped before its place is given
+/// up.
+struct Running<F> {
+    future: Pin<Box<F>>,
+    task: Task,
+}
+
+impl<F: Future> Future for Running<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.task.register(cx);
+        if self.task.tasks.dropped.load(Ordering::Acquire) {
+            return Poll::Ready(());
+        }
+        self.future.as_mut().poll(cx).map(drop)
     }
 }
 
