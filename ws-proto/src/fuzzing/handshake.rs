@@ -230,7 +230,7 @@ fn check_served(config: &ServerConfig, application: Application, bytes: &[u8], o
         assert_eq!(answer.only("connection"), Some("Upgrade"));
         assert_eq!(answer.only("sec-websocket-accept"), Some(&*accept_key(key.as_bytes())));
         assert_eq!(answer.all("content-length").count() + answer.all("transfer-encoding").count(), 0);
-        let offered = || head.all("sec-websocket-protocol").flat_map(|line| line.split(',')).map(str::trim);
+        let offered = || head.all("sec-websocket-protocol").flat_map(elements).map(str::trim);
         match answer.all("sec-websocket-protocol").collect::<Vec<_>>()[..] {
             [] => assert!(
                 application.no_subprotocol
@@ -551,8 +551,7 @@ impl Head {
     }
 
     fn names_token(&self, name: &str, token: &str) -> bool {
-        let mut tokens =
-            self.all(name).flat_map(|line| line.split(',')).map(|token| token.trim_matches([' ', '\t']));
+        let mut tokens = self.all(name).flat_map(elements).map(|token| token.trim_matches([' ', '\t']));
         tokens.any(|found| found.eq_ignore_ascii_case(token))
     }
 
@@ -578,6 +577,17 @@ impl Head {
         ];
         rules.into_iter().filter_map(|(name, is_broken)| is_broken.then_some(name)).collect()
     }
+}
+
+/// The elements of a list. What stands between quotes, or behind one that is alone, is of one element (RFC 9110 §5.6.4).
+fn elements(line: &str) -> impl Iterator<Item = &str> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    line.split(move |char| {
+        let was_escaped = std::mem::take(&mut is_escaped);
+        is_escaped = is_quoted && char == '\\' && !was_escaped;
+        is_quoted ^= char == '"' && !was_escaped;
+        char == ',' && !is_quoted
+    })
 }
 
 /// What the client's key comes from; dictionary and corpus know the answer to it.
