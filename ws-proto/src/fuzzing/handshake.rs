@@ -579,7 +579,8 @@ impl Head {
     }
 }
 
-/// The elements of a list. What stands between quotes, or behind one that is alone, is of one element (RFC 9110 §5.6.4).
+/// The elements of a list. What stands between quotes, or behind one that is alone, is of one element (RFC 9110 section
+/// 5.6.4).
 fn elements(line: &str) -> impl Iterator<Item = &str> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     line.split(move |char| {
