@@ -5,10 +5,10 @@
 
 mod pair;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pair::*;
-use ws_proto::{Config, Connection, Machine, Role};
+use ws_proto::{Config, Connection, Machine, Role, ServerConfig, handshake::ServerHandshake};
 
 #[test]
 fn a_million_empty_fragments_cost_nothing() {
@@ -67,6 +67,27 @@ fn a_declared_length_costs_what_arrived() {
         // before comes on top.
         assert_grew_at_most(before, 80 * MIB);
     }
+}
+
+#[test]
+fn refused_heads_cost_nothing_while_the_refusal_waits() {
+    let _one = one_at_a_time();
+    let before = resident();
+    let config = Arc::new(ServerConfig::default());
+    let mut refused = Vec::new();
+    for _ in 0..200 {
+        let mut handshake = ServerHandshake::new(Arc::clone(&config), start());
+        let space = handshake.recv_space();
+        let len = space.len();
+        space.fill(b'x');
+        handshake.handle_input(len, start());
+        assert!(!handshake.advance());
+        handshake.poll_timeout(start());
+        assert!(handshake.wants_read() && !handshake.is_ended(), "it waits for the end of TCP");
+        refused.push(handshake);
+    }
+    // What came in one read was more than 100 KiB for each.
+    assert_grew_at_most(before, 4 * MIB);
 }
 
 #[test]
