@@ -45,6 +45,10 @@ impl Head {
         self.bytes.fill(len);
     }
 
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+    }
+
     pub(super) fn release(&mut self) {
         self.bytes.release();
     }

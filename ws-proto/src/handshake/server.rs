@@ -518,6 +518,8 @@ impl ServerHandshake {
         if matches!(self.state, State::Reading | State::Received(_)) {
             let head_only = self.request().is_some_and(|request| request.method() == Method::HEAD);
             self.output.push(&refusal(response, head_only));
+            // Whatever came is of no more use, and the peer may take its time to go.
+            self.head.clear();
             self.timers.stop_all();
             self.state = State::Refusing(error);
         }
