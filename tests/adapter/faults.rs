@@ -62,8 +62,8 @@ struct Outcome {
     calls: [usize; 4],
 }
 
-/// Opens a connection over a stream with this fault, hears the echo of each message, and closes. Its deadlines are a few
-/// of such `units`.
+/// Opens a connection over a stream with this fault, hears the echo of each message, and closes. Its deadlines are some
+/// of such a unit.
 async fn have(role: Role, at: Option<At>, unit: Duration) -> Outcome {
     let (mine, theirs) = rt::duplex(64 * 1024);
     let faults = Arc::new(Faults { at, calls: Mutex::default() });
