@@ -183,7 +183,7 @@ impl Connection {
 
     /// The event that [`advance`](Self::advance) stopped at, and the sender beside it: for an answer made from
     /// the lent payload.
-    #[inline]
+    #[inline(always)] // as `event` of the receiver
     pub fn split_mut(&mut self) -> (Option<Event<'_>>, &mut Sender) {
         (self.receiver.event(), &mut self.sender)
     }
@@ -323,7 +323,7 @@ impl Connection {
     }
 
     /// The event that [`advance`](Self::advance) stopped at, lent until the next call that changes anything.
-    #[inline]
+    #[inline(always)]
     pub fn event(&self) -> Option<Event<'_>> {
         self.receiver.event()
     }

@@ -520,7 +520,7 @@ impl Receiver {
     }
 
     /// What [`advance`](Self::advance) found, but for a Close frame, which is the connection's to report.
-    #[inline]
+    #[inline(always)] // a call would hand it over in memory, in halves that cannot be read as one at once
     pub(crate) fn event(&self) -> Option<Event<'_>> {
         let (step, _) = self.lent?;
         let payload = self.payload();
