@@ -17,9 +17,15 @@ pub(crate) struct Buffer {
     storage: Vec<u8>,
     start: usize,
     end: usize,
+    /// Where the first byte goes that nothing is pending before.
+    origin: usize,
 }
 
 impl Buffer {
+    pub(crate) fn with_origin(origin: usize) -> Self {
+        Self { storage: Vec::new(), start: 0, end: 0, origin }
+    }
+
     /// Size of the storage a buffer starts with, in bytes. One read of this size takes in whole batches of
     /// small messages and several large ones.
     pub(crate) const BLOCK: usize = 128 * 1024;
@@ -54,18 +60,17 @@ impl Buffer {
     #[cold]
     fn make_room(&mut self, len: usize) {
         let pending = self.len();
-        let needed = pending + len;
-        if self.storage.is_empty() {
-            self.storage = pool::take(needed.max(Self::BLOCK));
-        } else if self.storage.len() < needed {
+        let start = if pending == 0 { self.origin } else { 0 };
+        let needed = start + pending + len;
+        if self.storage.len() < needed {
             // Doubling keeps the work linear; what is lent was used before, so it costs no zeroing.
             let mut storage = pool::take(needed.max(Self::BLOCK).max(2 * pending));
-            storage[..pending].copy_from_slice(&self.storage[self.start..self.end]);
+            storage[start..start + pending].copy_from_slice(&self.storage[self.start..self.end]);
             pool::give(std::mem::replace(&mut self.storage, storage));
         } else {
-            self.storage.copy_within(self.start..self.end, 0);
+            self.storage.copy_within(self.start..self.end, start);
         }
-        (self.start, self.end) = (0, pending);
+        (self.start, self.end) = (start, start + pending);
     }
 
     /// The first `len` bytes of the spare part, which [`reserve`](Self::reserve) gave, are pending now.
@@ -81,7 +86,7 @@ impl Buffer {
         assert!(len <= self.len(), "consumed more than is pending");
         self.start += len;
         if self.start == self.end {
-            (self.start, self.end) = (0, 0);
+            self.clear();
         }
     }
 
@@ -103,8 +108,10 @@ impl Buffer {
         self.end = self.end.min(self.start + len);
     }
 
+    #[inline]
     pub(crate) fn clear(&mut self) {
-        (self.start, self.end) = (0, 0);
+        let origin = self.origin.min(self.storage.len());
+        (self.start, self.end) = (origin, origin);
     }
 
     #[inline]
@@ -156,6 +163,7 @@ impl Buffer {
     #[inline]
     pub(crate) fn release(&mut self) {
         if self.is_empty() {
+            (self.start, self.end) = (0, 0);
             pool::give(std::mem::take(&mut self.storage));
         } else {
             self.release_rest();
@@ -314,6 +322,30 @@ mod tests {
         assert!(buffer.reserve(1000).len() >= 1000);
         assert_eq!(buffer.pending(), [7; 10]);
         assert_eq!(buffer.held(), Buffer::BLOCK);
+    }
+
+    #[test]
+    fn begins_at_its_origin_whenever_it_held_nothing() {
+        let mut buffer = Buffer::with_origin(100);
+        for _ in 0..2 {
+            for _ in 0..2 {
+                buffer.push(b"abc");
+                assert_eq!((buffer.start, buffer.pending()), (100, &b"abc"[..]));
+                // In front of it is room.
+                buffer.prepend(b"xyz");
+                assert_eq!((buffer.start, buffer.pending()), (97, &b"xyzabc"[..]));
+                buffer.consume(6);
+            }
+            buffer.release();
+            assert_eq!((buffer.pending(), buffer.held()), (&b""[..], 0));
+        }
+        // It takes part of the block, and does not count as pending.
+        buffer.push(&[7; Buffer::BLOCK - 100]);
+        assert_eq!(buffer.held(), Buffer::BLOCK);
+        buffer.push(&[7; 101]);
+        assert_eq!(buffer.pending(), [7; Buffer::BLOCK + 1]);
+        buffer.clear();
+        assert!(buffer.is_empty());
     }
 
     #[test]
