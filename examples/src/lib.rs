@@ -113,3 +113,14 @@ pub fn fail(why: &str) -> ! {
 pub const SERVER_OPTIONS: &str = "[--path P] [--subprotocol NAME]... [--origin O]... [--max-connections COUNT] \
     [--max-message BYTES] [--handshake-timeout SECONDS] [--close-timeout SECONDS] [--keepalive SECONDS] \
     [--deflate off|takeover|no-takeover]";
+
+/// The code in the README and in the guides: it compiles, and runs where it says nothing else.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/nginx.md")]
+    struct Nginx;
+    #[doc = include_str!("../../docs/sans-io.md")]
+    struct SansIo;
+}

@@ -42,8 +42,3 @@ pub use message::{Chunk, Event, Message, Text, Utf8Bytes};
 pub use rustls;
 pub use send::{Fragment, Prepared, Sender};
 pub use timer::Timer;
-
-/// The examples of the guide compile, too.
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/sans-io.md")]
-struct Guide;

@@ -57,8 +57,3 @@ pub use ws_proto::{
 };
 #[cfg(feature = "deflate")]
 pub use ws_proto::{DeflateConfig, DeflatePool, WindowBits};
-
-/// The examples of the workspace's README compile, too.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct WorkspaceReadme;
