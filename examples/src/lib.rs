@@ -119,6 +119,8 @@ pub const SERVER_OPTIONS: &str = "[--path P] [--subprotocol NAME]... [--origin O
 mod guides {
     #[doc = include_str!("../../README.md")]
     struct Readme;
+    #[doc = include_str!("../../docs/authentication.md")]
+    struct Authentication;
     #[doc = include_str!("../../docs/backpressure.md")]
     struct Backpressure;
     #[doc = include_str!("../../docs/nginx.md")]
