@@ -129,4 +129,6 @@ mod guides {
     struct Nginx;
     #[doc = include_str!("../../docs/sans-io.md")]
     struct SansIo;
+    #[doc = include_str!("../../docs/testing.md")]
+    struct Testing;
 }
