@@ -123,6 +123,8 @@ mod guides {
     struct Authentication;
     #[doc = include_str!("../../docs/backpressure.md")]
     struct Backpressure;
+    #[doc = include_str!("../../docs/choosing-an-adapter.md")]
+    struct ChoosingAnAdapter;
     #[doc = include_str!("../../docs/compression.md")]
     struct Compression;
     #[doc = include_str!("../../docs/nginx.md")]
