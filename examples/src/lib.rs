@@ -127,6 +127,8 @@ mod guides {
     struct ChoosingAnAdapter;
     #[doc = include_str!("../../docs/compression.md")]
     struct Compression;
+    #[doc = include_str!("../../docs/from-tungstenite.md")]
+    struct FromTungstenite;
     #[doc = include_str!("../../docs/nginx.md")]
     struct Nginx;
     #[doc = include_str!("../../docs/sans-io.md")]
