@@ -129,6 +129,8 @@ mod guides {
     struct Compression;
     #[doc = include_str!("../../docs/from-tungstenite.md")]
     struct FromTungstenite;
+    #[doc = include_str!("../../docs/from-ws.md")]
+    struct FromWs;
     #[doc = include_str!("../../docs/nginx.md")]
     struct Nginx;
     #[doc = include_str!("../../docs/sans-io.md")]
