@@ -135,6 +135,8 @@ mod guides {
     struct Nginx;
     #[doc = include_str!("../../docs/sans-io.md")]
     struct SansIo;
+    #[doc = include_str!("../../docs/scaling.md")]
+    struct Scaling;
     #[doc = include_str!("../../docs/testing.md")]
     struct Testing;
 }
