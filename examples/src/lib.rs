@@ -113,3 +113,30 @@ pub fn fail(why: &str) -> ! {
 pub const SERVER_OPTIONS: &str = "[--path P] [--subprotocol NAME]... [--origin O]... [--max-connections COUNT] \
     [--max-message BYTES] [--handshake-timeout SECONDS] [--close-timeout SECONDS] [--keepalive SECONDS] \
     [--deflate off|takeover|no-takeover]";
+
+/// The code in the README and in the guides: it compiles, and runs where it says nothing else.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/authentication.md")]
+    struct Authentication;
+    #[doc = include_str!("../../docs/backpressure.md")]
+    struct Backpressure;
+    #[doc = include_str!("../../docs/choosing-an-adapter.md")]
+    struct ChoosingAnAdapter;
+    #[doc = include_str!("../../docs/compression.md")]
+    struct Compression;
+    #[doc = include_str!("../../docs/from-tungstenite.md")]
+    struct FromTungstenite;
+    #[doc = include_str!("../../docs/from-ws.md")]
+    struct FromWs;
+    #[doc = include_str!("../../docs/nginx.md")]
+    struct Nginx;
+    #[doc = include_str!("../../docs/sans-io.md")]
+    struct SansIo;
+    #[doc = include_str!("../../docs/scaling.md")]
+    struct Scaling;
+    #[doc = include_str!("../../docs/testing.md")]
+    struct Testing;
+}

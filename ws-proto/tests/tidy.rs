@@ -234,6 +234,47 @@ fn limits_and_defaults_are_those_of_the_table() {
 }
 
 #[test]
+fn every_link_of_a_document_leads_somewhere() {
+    let mut count = 0;
+    for file in documents("") {
+        for (number, line) in prose(&file) {
+            for link in line.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+                if link.contains("://") {
+                    continue;
+                }
+                let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+                let folder = file.path.parent().expect("a file is in a folder");
+                let target = if path.is_empty() { file.path.clone() } else { folder.join(path) };
+                assert!(target.exists(), "{}:{number}: no {path}", file.path.display());
+                let is_there = anchor.is_empty() || anchors(&read(&target)).contains(anchor);
+                assert!(is_there, "{}:{number}: {path} has no #{anchor}", file.path.display());
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 50, "{count} links");
+}
+
+#[test]
+fn every_guide_is_in_the_index_and_its_code_compiles() {
+    let index = read(&root().join("docs/README.md"));
+    let compiled = read(&root().join("examples/src/lib.rs"));
+    let mut ignored = 0;
+    for file in documents("docs") {
+        let name = file.path.file_name().and_then(|name| name.to_str()).expect("a name in ASCII");
+        assert!(
+            name == "README.md" || index.text.contains(&format!("]({name})")),
+            "{name} is not in the index"
+        );
+        let included = compiled.text.contains(&format!("include_str!(\"../../docs/{name}\")"));
+        assert!(included || !file.text.contains("```rust"), "{name} is not compiled");
+        ignored += file.text.matches("ignore\n").count();
+    }
+    // A program on another library.
+    assert_eq!(ignored, 1);
+}
+
+#[test]
 fn adapters_export_the_same_names() {
     // What only one of them has, and why.
     let own = [
@@ -317,6 +358,46 @@ fn sources(folder: &str) -> Vec<File> {
     }
     assert!(!files.is_empty(), "{folder} has source files");
     files
+}
+
+/// The Markdown files of the repository, or below one of its folders.
+fn documents(folder: &str) -> Vec<File> {
+    let mut files = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+            let path = entry.expect("an entry can be read").path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            // What is built, installed, or found by fuzzing is not ours.
+            let is_foreign = name.starts_with('.') || ["target", "node_modules", "corpus"].contains(&name);
+            if path.is_dir() && !is_foreign {
+                folders.push(path);
+            } else if name.ends_with(".md") {
+                files.push(read(&path));
+            }
+        }
+    }
+    assert!(!files.is_empty(), "{folder} has documents");
+    files
+}
+
+/// The lines of a document that are no code.
+fn prose(file: &File) -> Vec<(usize, &str)> {
+    let mut in_code = false;
+    let mut is_prose = |line: &str| {
+        let is_fence = line.trim_start().starts_with("```");
+        in_code ^= is_fence;
+        !in_code && !is_fence
+    };
+    file.lines().filter(|(_, line)| is_prose(line)).collect()
+}
+
+/// What the headings of a document are called in links.
+fn anchors(file: &File) -> HashSet<String> {
+    let headings = prose(file).into_iter().filter(|(_, line)| line.starts_with('#'));
+    let titles = headings.map(|(_, line)| line.trim_start_matches('#').trim().to_lowercase());
+    let is_kept = |c: &char| c.is_alphanumeric() || " -_".contains(*c);
+    titles.map(|title| title.chars().filter(is_kept).collect::<String>().replace(' ', "-")).collect()
 }
 
 /// The lines of a file that are no comments, without the unit tests at its end, which may start from a clock.

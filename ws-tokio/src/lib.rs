@@ -1,4 +1,86 @@
 #![doc = include_str!("../README.md")]
+//!
+//! ```text
+//!   Server ─────► handshakes, ─┐                          ┌─ recv, recv_ref, recv_chunk
+//!                 Acceptor     ├─► WebSocket<S> ──────────┼─ send, feed, flush, ping, close
+//!   connect ────► handshake,  ─┘       │                  └─ split ─► ReadHalf, WriteHalf
+//!   Connector     TLS, proxies         │
+//!                                      └─ Clients, Client: from other tasks
+//! ```
+//!
+//! # Where to begin
+//!
+//! | to | see |
+//! | --- | --- |
+//! | serve | [`Server`]; its methods are at [`ws_proto::drive::Server`] |
+//! | judge requests | [`Acceptor::verify`]; [`ServerConfig`]: path, subprotocols, origins, limits |
+//! | reach clients from other tasks, or all of them | [`Clients`], [`Client`], [`Prepared`] |
+//! | end | [`Handle::shutdown`] |
+//! | accept on a stream of one's own | [`accept`], [`accept_with`], [`Handshake`] |
+//! | connect | [`connect`], [`Connector`], [`Reconnect`]; [`client`] on a stream of one's own |
+//! | receive and send | [`WebSocket`]; its methods are at [`ws_proto::drive::WebSocket`] |
+//! | take requests of hyper or axum | [`http`], and `axum` with the feature of that name |
+//!
+//! Both sides on a stream of one's own, here a pipe:
+//!
+//! ```
+//! use ws_tokio::{ClientConfig, Error, accept, client, client_request};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Error> {
+//! let (ours, theirs) = tokio::io::duplex(1024);
+//! let request = client_request("ws://pipe/")?;
+//! let config = ClientConfig::default();
+//! let (accepted, connected) = tokio::join!(accept(ours), client(theirs, &request, &config));
+//! let ((mut server, request), (mut client, _response)) = (accepted?, connected?);
+//! assert_eq!(request.uri().path(), "/");
+//!
+//! client.send("hello").await?;
+//! assert_eq!(server.recv().await?, Some("hello".into()));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Cancel safety
+//!
+//! Every future of a [`WebSocket`] can be dropped at any await, by `select!` for instance: no message that arrived is
+//! lost, none is sent twice or in part. A message whose `send` was dropped while it waited for room is not sent; once
+//! it is queued, it is. Futures that own what they work on (`accept`, `connect`) drop it with them.
+//!
+//! Nothing is spawned for a connection, so pings are answered and deadlines kept while a method is awaited: a task
+//! that has nothing else to do should be in `recv`.
+//!
+//! # Limits
+//!
+//! All are on by default: messages of 16 MiB ([`Config::max_message`]), a queue of 256 KiB ([`Config::high_water`]),
+//! a ping after 20 s of silence, deadlines of 10 s for the handshake and the end, of 30 s for a peer that takes no
+//! byte. Not limited are the number of connections ([`ServerConfig::max_connections`]) and messages a second. Origins
+//! are not checked unless [`ServerConfig::origins`] says so.
+//!
+//! # Errors
+//!
+//! [`Error`] says by whose fault. `recv` gives an error once, after all messages that came before it, and `None` from
+//! then on; after a closing handshake it gives `None` at once, and [`closed`](ws_proto::drive::WebSocket::closed) has
+//! the code.
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! | --- | --- |
+//! | `deflate` (default) | permessage-deflate (RFC 7692): `DeflateConfig` |
+//! | `rustls` | TLS: `Listener::with_tls`, `Connector::tls`; `wss` URLs with roots of one's own |
+//! | `rustls-native-roots`, `rustls-webpki-roots` | whom clients trust: the platform's roots, or Mozilla's |
+//! | `hyper` | WebSockets on a server of hyper 1: `http::upgrade` |
+//! | `http2` | the same over HTTP/2, by extended CONNECT (RFC 8441) |
+//! | `axum` | an extractor for axum 0.8: `axum::WebSocketUpgrade` |
+//! | `tracing` | events for the crate `tracing`, target `ws` |
+//!
+//! # What is not here
+//!
+//! Routes, rooms, sessions, rate limits; `native-tls`; other extensions than permessage-deflate.
+//!
+//! More is in `docs/` of the repository: moving from other libraries, back-pressure, authentication, compression,
+//! testing, nginx, many machines.
 
 #[cfg(feature = "axum")]
 pub mod axum;
@@ -57,8 +139,3 @@ pub use ws_proto::{
 };
 #[cfg(feature = "deflate")]
 pub use ws_proto::{DeflateConfig, DeflatePool, WindowBits};
-
-/// The examples of the workspace's README compile, too.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct WorkspaceReadme;
