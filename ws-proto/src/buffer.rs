@@ -134,16 +134,21 @@ impl Buffer {
         self.start == self.end
     }
 
-    /// Moves the pending bytes out, without a copy unless that would pin more than twice their memory.
-    pub(crate) fn take(&mut self) -> Bytes {
-        let len = self.len();
-        let bytes = if self.start == 0 && self.storage.len() / 2 <= len {
-            Bytes::from_owner(Taken { storage: std::mem::take(&mut self.storage), len })
-        } else {
-            Bytes::copy_from_slice(self.pending())
-        };
-        self.clear();
-        bytes
+    /// Moves the first `len` pending bytes out, without a copy unless that would pin more than twice their memory.
+    pub(crate) fn take(&mut self, len: usize) -> Bytes {
+        if self.storage.len() / 2 > len {
+            let bytes = Bytes::copy_from_slice(&self.pending()[..len]);
+            self.consume(len);
+            return bytes;
+        }
+        let (start, rest_len) = (self.start, self.len() - len);
+        let mut storage = Vec::new();
+        if rest_len > 0 {
+            storage = pool::take(Self::BLOCK.max(rest_len));
+            storage[..rest_len].copy_from_slice(&self.pending()[len..]);
+        }
+        (self.start, self.end) = (0, rest_len);
+        Bytes::from_owner(Taken { storage: std::mem::replace(&mut self.storage, storage), start, len })
     }
 
     /// What is pending as the only slice of a write.
@@ -194,15 +199,16 @@ impl fmt::Debug for Buffer {
     }
 }
 
-/// The first bytes of storage that went to the application; it comes back with the last of them.
+/// Bytes of storage that went to the application; it comes back with the last of them.
 struct Taken {
     storage: Vec<u8>,
+    start: usize,
     len: usize,
 }
 
 impl AsRef<[u8]> for Taken {
     fn as_ref(&self) -> &[u8] {
-        &self.storage[..self.len]
+        &self.storage[self.start..][..self.len]
     }
 }
 
@@ -300,7 +306,7 @@ mod tests {
         assert_eq!(buffer.pending(), b"cdef");
         buffer.prepend(b"xyz12");
         assert_eq!(buffer.pending(), b"xyz12cdef");
-        assert_eq!(buffer.take(), &b"xyz12cdef"[..]);
+        assert_eq!(buffer.take(9), &b"xyz12cdef"[..]);
         assert!(buffer.is_empty());
     }
 
@@ -353,13 +359,22 @@ mod tests {
         let bytes: Vec<u8> = (0..2 * Buffer::BLOCK).map(|i| i as u8).collect();
         let mut long = buffer(&bytes);
         let place = long.pending().as_ptr();
-        let taken = long.take();
+        let taken = long.take(bytes.len());
         assert_eq!((taken.as_ptr(), long.held()), (place, 0));
         long.push(b"something else");
         assert_eq!(taken, bytes);
+        // What follows it stays, elsewhere.
+        let half = Buffer::BLOCK / 2;
+        let mut more = buffer(&bytes[..half + 5]);
+        more.consume(2);
+        let place = more.pending().as_ptr();
+        let taken = more.take(half);
+        assert_eq!((taken.as_ptr(), more.pending()), (place, &bytes[half + 2..half + 5]));
+        more.push(b"something else");
+        assert_eq!(taken, bytes[2..half + 2]);
         // A short one does not pin a block.
         let mut short = buffer(b"short");
-        assert_eq!(short.take(), &b"short"[..]);
+        assert_eq!(short.take(5), &b"short"[..]);
         assert_eq!(short.held(), Buffer::BLOCK);
     }
 

@@ -70,6 +70,25 @@ fn a_declared_length_costs_what_arrived() {
 }
 
 #[test]
+fn a_read_after_a_long_frame_ends_where_the_next_ones_are_likely_to_end() {
+    for role in ROLES {
+        let mut connection = connection(role, &timeless());
+        let block = connection.recv_space().len();
+        let frame = join(role, &[binary([1; 20_000])]);
+        // What is read of a frame beyond the last whole one would have to be moved; a few bytes of its header may be.
+        let is_near = |len: usize, whole: usize| (whole..=whole + 6 * 14).contains(&len);
+        assert_eq!(feed(&mut connection, &frame), [binary([1; 20_000])]);
+        assert!(is_near(connection.recv_space().len(), 6 * frame.len()));
+        feed(&mut connection, &frame[..5000]);
+        assert!(is_near(connection.recv_space().len(), 6 * frame.len() - 5000));
+        assert_eq!(feed(&mut connection, &frame[5000..]), [binary([1; 20_000])]);
+        // After a short one anything may come, and as much as there is room for.
+        feed_frames(&mut connection, &[text("short")]);
+        assert_eq!(connection.recv_space().len(), block);
+    }
+}
+
+#[test]
 fn refused_heads_cost_nothing_while_the_refusal_waits() {
     let _one = one_at_a_time();
     let before = resident();

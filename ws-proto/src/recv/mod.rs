@@ -14,7 +14,6 @@
 
 pub(crate) mod text;
 
-use bytes::Bytes;
 use text::TextCheck;
 
 use crate::{
@@ -50,6 +49,8 @@ pub(crate) struct Receiver {
     inflater: Option<Box<Inflater>>,
     state: State,
     text: TextCheck,
+    /// Length of the frame that was last lent where it lay.
+    last_len: usize,
     /// What [`event`](Self::event) lends, unless it was taken; dropped by the next [`advance`](Self::advance).
     lent: Option<(Option<Step>, Place)>,
 }
@@ -120,6 +121,7 @@ impl Receiver {
             inflater: None,
             state: State::Header,
             text: TextCheck::default(),
+            last_len: 0,
             lent: None,
         }
     }
@@ -151,7 +153,17 @@ impl Receiver {
             | State::Failed(_)
             | State::Discarding => 0,
         };
-        self.input.reserve(rest_of_frame.max(SHORTEST_READ))
+        let spare = self.input.reserve(rest_of_frame.max(SHORTEST_READ));
+        if self.last_len < DIRECT_READ {
+            return spare;
+        }
+        // Of long frames as many as are likely to be whole: the begin of one more would have to be moved.
+        let frame_len = self.last_len + Header::MAX_LEN;
+        let whole = spare.len().saturating_sub(rest_of_frame) / frame_len * frame_len;
+        match rest_of_frame + whole {
+            0 => spare,
+            len => &mut spare[..len],
+        }
     }
 
     /// The first `len` bytes of [`recv_space`](Self::recv_space) were filled by a read.
@@ -452,6 +464,9 @@ impl Receiver {
     }
 
     fn lend(&mut self, step: Step, place: Place) -> Step {
+        if let Place::Input(len) = place {
+            self.last_len = len;
+        }
         self.lent = Some((Some(step), place));
         step
     }
@@ -546,17 +561,13 @@ impl Receiver {
         Some(Chunk { payload, last: matches!(step, Step::Text | Step::Binary) })
     }
 
-    /// The message that [`advance`](Self::advance) found, as its own: moved if it has a buffer to itself.
+    /// The message that [`advance`](Self::advance) found, as its own: moved if it fills half of its buffer.
     pub(crate) fn take_message(&mut self) -> Option<Message> {
         let (step, place) = self.lent.as_mut()?;
         let (step, place) = (step.take_if(|step| !matches!(step, Step::TextPart | Step::BinaryPart))?, place);
         let payload = match place {
-            Place::Input(len) => Bytes::copy_from_slice(&self.input.pending()[..*len]),
-            Place::Message(_) => {
-                let payload = self.message.take();
-                *place = Place::Message(0);
-                payload
-            }
+            Place::Input(len) => self.input.take(std::mem::take(len)),
+            Place::Message(len) => self.message.take(std::mem::take(len)),
         };
         match step {
             Step::Text => Some(Message::Text(payload.try_into().expect("checked as it arrived"))),
