@@ -18,11 +18,21 @@ impl Words {
         std::iter::from_fn(|| self.option(name)).collect()
     }
 
-    /// Takes the value of an option; ends the process if it cannot be understood.
+    /// Takes an option that has no value, and says whether it was there.
+    pub fn flag(&mut self, name: &str) -> bool {
+        let at = self.0.iter().position(|word| word == name);
+        at.map(|at| self.0.remove(at)).is_some()
+    }
+
+    /// Takes the value of an option, `--name value` or `--name=value`; ends the process if it cannot be understood.
     pub fn option<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
-        let at = self.0.iter().position(|word| word == name)?;
-        let mut words = self.0.drain(at..(at + 2).min(self.0.len()));
-        let value = words.nth(1).unwrap_or_else(|| fail(&format!("{name} needs a value")));
+        let is_named = |word: &String| word.split('=').next() == Some(name);
+        let at = self.0.iter().position(is_named)?;
+        let value = match self.0.remove(at).split_once('=') {
+            Some((_, value)) => value.to_owned(),
+            None if at < self.0.len() => self.0.remove(at),
+            None => fail(&format!("{name} needs a value")),
+        };
         Some(value.parse().unwrap_or_else(|error| fail(&format!("{name} {value}: {error}"))))
     }
 

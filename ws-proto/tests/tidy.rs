@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
     time::Duration,
@@ -275,6 +276,28 @@ fn every_guide_is_in_the_index_and_its_code_compiles() {
 }
 
 #[test]
+fn every_example_says_how_to_run_it_and_has_its_row() {
+    let mut listed = BTreeSet::new();
+    for (row, cells) in rows("examples/README.md") {
+        let [link, _, command] = &cells[..] else { panic!("{row}: {} cells", cells.len()) };
+        let name = quoted(link).first().copied().unwrap_or_default();
+        assert!(quoted(command).iter().any(|command| runs(command, name)), "{row}: {command}");
+        assert!(listed.insert(link.clone()), "{row}: {link} again");
+    }
+    let mut examples = BTreeSet::new();
+    for entry in fs::read_dir(root().join("examples/src/bin")).expect("there are examples") {
+        let path = entry.expect("an entry can be read").path();
+        let name = path.file_stem().and_then(OsStr::to_str).expect("examples have names").to_owned();
+        let file = read(&if path.is_dir() { path.join("main.rs") } else { path });
+        let mut comment = file.text.lines().map_while(|line| line.strip_prefix("//!"));
+        assert!(comment.any(|line| runs(line.trim(), &name)), "{}: no command", file.path.display());
+        let path = file.path.strip_prefix(root().join("examples")).expect("it is below").display();
+        examples.insert(format!("[`{name}`]({path})"));
+    }
+    assert_eq!(listed, examples);
+}
+
+#[test]
 fn adapters_export_the_same_names() {
     // What only one of them has, and why.
     let own = [
@@ -439,6 +462,12 @@ fn rows(path: &str) -> Vec<(String, Vec<String>)> {
     let rows = lines.windows(2).filter(|two| is_row(two[0].1) && !two[1].1.starts_with("| ---"));
     let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
     rows.map(|two| (format!("{path}:{}", two[0].0), cells(two[0].1))).collect()
+}
+
+/// Whether a command runs this example.
+fn runs(command: &str, example: &str) -> bool {
+    let words: Vec<_> = command.split(' ').collect();
+    words.starts_with(&["cargo", "run"]) && words.windows(2).any(|two| two == ["--bin", example])
 }
 
 /// What stands between backticks.

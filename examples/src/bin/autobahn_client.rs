@@ -1,6 +1,9 @@
 //! The client's side of the Autobahn test suite: runs every case of its fuzzing server.
 //!
 //!     cargo run --release --bin autobahn_client -- ws://127.0.0.1:9002 --agent ws-tokio --runtime tokio
+//!
+//! `conformance/autobahn client` starts that server, runs this, and reads the reports. It shows a client that is
+//! written for any adapter. One that has chosen its own names `ws_tokio::Connector`.
 
 use std::io;
 

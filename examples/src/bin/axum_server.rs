@@ -1,6 +1,6 @@
 //! A page and a WebSocket on one port, on axum.
 //!
-//!     cargo run --bin axum_server -- --listen 127.0.0.1:9001
+//!     cargo run --release --bin axum_server -- --listen 127.0.0.1:9001
 //!
 //! Then open http://127.0.0.1:9001/ in a browser. It shows the extractor with a configuration from the state. The route
 //! takes any method, as a WebSocket begins with GET over HTTP/1.1 and with CONNECT over HTTP/2.

@@ -1,6 +1,6 @@
 //! A page and a WebSocket on one port, on hyper.
 //!
-//!     cargo run --bin hyper_server -- --listen 127.0.0.1:9001
+//!     cargo run --release --bin hyper_server -- --listen 127.0.0.1:9001
 //!
 //! Then open http://127.0.0.1:9001/ in a browser. It shows how a service tells the requests apart, and that the same
 //! lines serve WebSockets over HTTP/1.1 and, by extended CONNECT, over HTTP/2.

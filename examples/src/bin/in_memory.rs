@@ -1,7 +1,7 @@
 //! A client and a server joined by hand, without a socket and with a clock that is a number: the whole life of a
 //! connection, printed as it passes.
 //!
-//!     cargo run --bin in_memory
+//!     cargo run --release --bin in_memory
 //!
 //! It shows that bytes and times are arguments: 20 seconds take none, and every run prints the same. Simulators, and
 //! tests of applications, work like this.

@@ -1,6 +1,6 @@
 //! Mixed load for as long as one likes, and a verdict: no message is lost, and memory and file descriptors stay flat.
 //!
-//!     cargo run --release -p ws-examples --bin soak -- --runtime tokio --seconds 600
+//!     cargo run --release --bin soak -- --runtime tokio --seconds 600
 //!
 //! The server is a process of its own, so that its memory can be told. The clients come and go: most have their
 //! messages echoed, of all lengths, compressed and not, whole and in fragments, and some of these read slowly or leave

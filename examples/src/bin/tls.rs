@@ -2,8 +2,8 @@
 //!
 //!     cargo run --release --bin tls -- --listen 127.0.0.1:9443 --certificate /tmp/localhost.pem
 //!
-//! The certificate is written to a file, for clients to trust; a server in earnest reads its certificate and key from
-//! files instead. How a client comes to trust it is in `examples/tests/tls.rs`.
+//! It shows a listener that speaks TLS by rustls. The certificate is written to a file, for clients to trust (`client
+//! --ca FILE`, or as in `examples/tests/tls.rs`); a server in earnest reads its certificate and key from files instead.
 
 use std::{error::Error, fs, sync::Arc};
 
