@@ -1,0 +1,90 @@
+// What becomes of a page when a server, or the Redis between two servers, goes away and comes back.
+
+const { AWAY, eventually, freePort, saw, say, scenario, sees } = require("./stage.cjs");
+
+scenario("a page outlives a restart of its server, and nothing is lost or comes twice", async (stage) => {
+  const server = await stage.server();
+  const ann = await stage.guest(server.url, "Ann", "lobby", { expects: AWAY });
+  const ben = await stage.guest(server.url, "Ben", "lobby", { expects: AWAY });
+  await say(ann, "before");
+  await saw(ben, "before");
+
+  await server.stop("SIGTERM");
+  for (const page of [ann, ben]) await sees(page, "#status", ["Reconnecting…"]);
+  await say(ann, "written while it was away");
+  await sees(ann, "#outbox .bubble", ["written while it was away"]);
+  await ann.setInputFiles("#file", { name: "a.txt", mimeType: "text/plain", buffer: Buffer.from("as was this") });
+  await sees(ann, "#outbox .bubble", ["written while it was away", "a.txt"]);
+
+  await stage.server({ port: server.port });
+  for (const page of [ann, ben]) {
+    await sees(page, "#status", ["Connected"]);
+    await eventually(async () => (await page.$$("#people li")).length, 2);
+  }
+  await say(ben, "after");
+  // Ben may be the second to come back, so that what Ann wrote comes to him with the history.
+  await saw(ann, "before", "written while it was away", "a.txt11 bytes", "after");
+  await saw(ben, "before", "written while it was away", "a.txt11 bytes", "after");
+  await sees(ann, "#outbox li", []);
+});
+
+scenario("a message whose connection ends is sent once", async (stage) => {
+  const { url } = await stage.server();
+  const ann = await stage.page({ expects: AWAY });
+  const ben = await stage.guest(url, "Ben");
+  // Between page and server: the first message reaches the server, but its echo is lost with the connection.
+  let cut = true;
+  await ann.routeWebSocket(/\/ws\?/, (page) => {
+    const server = page.connectToServer();
+    server.onMessage((data) => {
+      if (cut && JSON.parse(data).type === "message") {
+        cut = false;
+        page.close({ code: 1012 });
+        server.close();
+      } else {
+        page.send(data);
+      }
+    });
+  });
+  await ann.goto(`${url}#lobby`);
+  await ann.fill("#name", "Ann");
+  await ann.press("#name", "Enter");
+  await sees(ann, "#status", ["Connected"]);
+  await say(ann, "once");
+  await say(ann, "and the next");
+  await saw(ann, "once", "and the next");
+  await saw(ben, "once", "and the next");
+});
+
+scenario("two servers share their rooms by Redis, and heal when it was away", async (stage) => {
+  const port = await freePort();
+  const redis = await stage.redis(port);
+  const [one, two] = [await stage.server({ redis: port }), await stage.server({ redis: port })];
+  const ann = await stage.guest(one.url, "Ann");
+  const ben = await stage.guest(two.url, "Ben");
+  await sees(ann, "#people li", ["Ann", "Ben"]);
+  await sees(ben, "#people li", ["Ben", "Ann"]);
+  await say(ann, "to the other server");
+  await saw(ben, "to the other server");
+  await ben.locator("#text").pressSequentially("hm");
+  await sees(ann, "#typing", ["Ben is typing…"]);
+  await ben.press("#text", "Enter");
+  await saw(ann, "to the other server", "hm");
+
+  await redis.stop();
+  for (const page of [ann, ben]) await sees(page, "#status", ["This server is cut off from the others"]);
+  await say(ann, "to myself");
+  await saw(ann, "to the other server", "hm", "to myself");
+
+  await stage.redis(port);
+  for (const page of [ann, ben]) await sees(page, "#status", ["Connected"]);
+  await say(ben, "there you are");
+  await eventually(() => last(ann), "there you are");
+  await say(ann, "here I am");
+  await eventually(() => last(ben), "here I am");
+  await sees(ann, "#people li", ["Ann", "Ben"]);
+});
+
+function last(page) {
+  return page.locator("#messages li .bubble").last().textContent();
+}
