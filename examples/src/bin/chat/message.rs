@@ -1,11 +1,11 @@
-//! What travels between the page and the server: JSON objects with a `type`.
+//! What travels between a page and the server: JSON objects with a `type`.
 
 use serde::{Deserialize, Serialize};
 
-/// What somebody in a room says, and the room remembers.
+/// What somebody said, and the room remembers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Entry {
-    /// Unique among all servers.
+    /// No other entry of any server has it.
     pub(crate) id: String,
     pub(crate) name: String,
     /// Milliseconds since 1970.
@@ -29,13 +29,13 @@ pub(crate) enum Request {
         text: String,
     },
     Typing,
-    /// The binary message behind it is a file of this name.
+    /// The next binary message is a file of this name.
     File {
         file: String,
     },
 }
 
-/// What a page is told; entries go as they are.
+/// What a page is told beside entries.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(crate) enum Notice<'a> {
@@ -44,7 +44,6 @@ pub(crate) enum Notice<'a> {
         room: &'a str,
         people: Vec<&'a str>,
         history: Vec<&'a Entry>,
-        /// Whether the other servers are there; nothing where there are none.
         shared: Option<bool>,
     },
     Joined {
@@ -67,7 +66,6 @@ pub(crate) enum Notice<'a> {
     },
 }
 
-/// As JSON, which all of these can be written as.
 pub(crate) fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("strings, numbers and lists of them")
+    serde_json::to_string(value).expect("strings, numbers and lists of them can be written")
 }
