@@ -16,8 +16,8 @@ const { isDeepStrictEqual } = require("node:util");
 
 const { chromium } = require("playwright-core");
 
-const TEST_MS = 60_000;
-const SEEN_MS = 15_000; // until something is to be seen; longer than the longest wait before a page connects again
+const TEST_MS = 120_000;
+const SEEN_MS = 30_000; // until something is to be seen; longer than the longest wait before a page connects again
 const POLL_MS = 40;
 
 const children = new Set();
@@ -110,6 +110,28 @@ async function join(page, name) {
   await sees(page, "#status", ["Connected"]);
 }
 
+/** Somebody without a page of their own, whose connection is one of this page. */
+async function bot(page, name, room = "lobby") {
+  const socket = await page.evaluateHandle(
+    ([name, room]) =>
+      new Promise((resolve) => {
+        const socket = new WebSocket(`/ws?room=${encodeURIComponent(room)}&name=${encodeURIComponent(name)}`);
+        socket.onmessage = () => resolve(socket); // the welcome
+      }),
+    [name, room],
+  );
+  const send = (message) => socket.evaluate((socket, json) => socket.send(json), JSON.stringify(message));
+  return {
+    say: (text) => send({ type: "message", text }),
+    type: () => send({ type: "typing" }),
+    sendFile: async (file, len) => {
+      await send({ type: "file", file });
+      await socket.evaluate((socket, len) => socket.send(new Uint8Array(len)), len);
+    },
+    leave: () => socket.evaluate((socket) => socket.close()),
+  };
+}
+
 async function say(page, text) {
   await page.fill("#text", text);
   await page.press("#text", "Enter");
@@ -172,4 +194,4 @@ async function answers(port) {
 /** What Chromium itself says of a server that is away. */
 const AWAY = /^WebSocket connection to .* failed/;
 
-module.exports = { AWAY, eventually, freePort, join, saw, say, scenario, sees, texts };
+module.exports = { AWAY, bot, eventually, freePort, join, saw, say, scenario, sees, texts };

@@ -6,6 +6,8 @@ const MAX_FILE = 8 * 1024 * 1024; // what the server takes in one message
 const MAX_SHOWN = 1000; // entries that the page keeps
 const FIRST_RETRY = 500;
 const LAST_RETRY = 10_000;
+const PACE = 220; // between two messages; the server takes five a second
+const LASTED = 5000; // a connection that was not in vain
 const TYPING_EVERY = 2000;
 const TYPING_SHOWN = 5000;
 const NEWS_SHOWN = 5000;
@@ -17,16 +19,16 @@ const $ = (selector) => document.querySelector(selector);
 const [door, join, nameField, roomField, joinError] = ["#door", "#join", "#name", "#room", "#join-error"].map($);
 const [chat, status, people, panel, showPeople] =
   ["#chat", "#status", "#people", "#people-panel", "#show-people"].map($);
-const [conversation, messages, outbox, empty, toEnd] =
-  ["#conversation", "#messages ol", "#outbox", "#empty", "#to-end"].map($);
+const [conversation, log, messages, waiting, outbox, empty, toEnd] =
+  ["#conversation", "#messages", "#messages ol", "#waiting", "#outbox", "#empty", "#to-end"].map($);
 const [compose, text, file, typing, news, error] =
   ["#compose", "#text", "#file", "#typing", "#news", "#error"].map($);
 
 // Who is where
 
 let wanted; // { room, name } that was asked for; undefined in front of the door
-let inside = false; // whether the server has welcomed us since then
-const names = new Set(); // those that the server gave us: a name that is taken gets a number
+let me; // the name that the server gave, with a number where ours was taken; undefined until then
+const names = new Set(); // me, and while history comes also who I was on the last connection
 
 function enter(room, name) {
   wanted = { room, name };
@@ -40,18 +42,16 @@ function enter(room, name) {
 
 function leave() {
   drop();
-  wanted = undefined;
-  inside = false;
+  wanted = me = undefined;
   names.clear();
   queue.length = 0;
+  showQueue();
   shown.clear();
   lastShown = undefined;
   unseen = 0;
   waitingForUs = 0;
   store("sessionStorage", "chat.room", "");
-  for (const list of [messages, outbox, people]) list.replaceChildren();
-  nobodyTypes();
-  for (const line of [news, status]) line.textContent = "";
+  for (const part of [messages, people, news, status]) part.replaceChildren();
   showError("");
   showDoor();
 }
@@ -121,15 +121,16 @@ let retry;
 
 function connect() {
   drop();
-  const { room, name } = wanted;
-  const url = new URL(`/ws?room=${encodeURIComponent(room)}&name=${encodeURIComponent(name)}`, location.href);
+  const [room, name] = [wanted.room, me ?? wanted.name].map(encodeURIComponent);
+  const url = new URL(`/ws?room=${room}&name=${name}`, location.href);
   url.protocol = url.protocol.replace("http", "ws");
   const mine = (socket = new WebSocket(url));
   // What a connection that was dropped still says is no longer for us.
   socket.onmessage = ({ data }) => mine === socket && handle(JSON.parse(data));
-  socket.onclose = ({ code }) => {
-    document.body.dataset.closeCode = code;
-    if (mine === socket) lost(code);
+  socket.onopen = () => (mine.opened = true);
+  socket.onclose = ({ code, reason }) => {
+    if (mine.opened) document.body.dataset.closeCode = code;
+    if (mine === socket) lost(code, reason);
   };
 }
 
@@ -138,45 +139,43 @@ function drop() {
   clearTimeout(retry);
   const old = socket;
   socket = undefined;
-  welcomedAt = 0;
   old?.close(1000);
+  welcomedAt = 0;
+  for (const name of [...typers.keys()]) stopsTyping(name);
+  if (queue[0]) queue[0].sentAt = undefined;
+  showQueue();
 }
 
-function lost(code) {
-  socket = undefined;
-  if (REFUSED.includes(code) && queue[0]?.sentAt) {
-    const { label } = refused();
-    showError(`The server did not take ${label}.`);
-  }
-  nobodyTypes();
-  resetQueue();
-  if (!inside && door.hidden === false) {
+function lost(code, reason) {
+  if (REFUSED.includes(code) && queue[0]?.sentAt) showError(`The server did not take ${refused().label}.`);
+  // A server that ends every connection at once is asked as seldom as one that is away.
+  if (welcomedAt && Date.now() - welcomedAt > LASTED) failures = 0;
+  drop();
+  if (!door.hidden) {
     // The first attempt: whoever stands at the door can read what happened, and try again.
     wanted = undefined;
     store("sessionStorage", "chat.room", "");
-    joinError.textContent = "The server does not answer. Try again in a moment.";
+    joinError.textContent = reason || "The server does not answer. Try again in a moment.";
     join.querySelector("button").disabled = false;
     return;
   }
-  // A server that ends every connection at once is asked as seldom as one that is away.
-  if (welcomedAt && Date.now() - welcomedAt > 5000) failures = 0;
-  welcomedAt = 0;
   const longest = Math.min(LAST_RETRY, FIRST_RETRY * 2 ** failures++);
   retry = setTimeout(connect, longest * (0.5 + Math.random() / 2));
   showStatus("Reconnecting…", "away");
 }
 
 // A network that came back is another one, and what went over the last may be lost without a word.
-addEventListener("online", () => wanted && inside && connect());
+addEventListener("online", () => door.hidden && connect());
 
+// Nor does a browser tell when nobody answers.
 setInterval(() => {
   const head = queue[0];
-  if (!socket || !head?.sentAt) return;
+  if (!head?.sentAt) return;
   if (socket.bufferedAmount !== head.buffered) {
     head.buffered = socket.bufferedAmount;
     head.movedAt = Date.now();
-  } else if (Date.now() - Math.max(head.sentAt, head.movedAt) > STALLED) {
-    drop();
+    showQueue();
+  } else if (Date.now() - head.movedAt > STALLED) {
     lost();
   }
 }, 1000);
@@ -185,22 +184,22 @@ setInterval(() => {
 
 const handlers = {
   welcome({ name, people, history, shared }) {
-    const again = inside;
-    inside = true;
+    const again = me !== undefined;
+    if (name !== (me ?? wanted.name)) showNews(`${wanted.name} is taken here: you are ${name}`);
     welcomedAt = Date.now();
-    if (name !== wanted.name) showNews(`${wanted.name} is taken here: you are ${name}`);
-    names.add(name);
+    me = name;
+    names.add(me);
+    // A screen reader is told how much there is, and reads it when asked to.
+    log.ariaLive = "off";
+    const missed = history.filter(showEntry).length;
+    if (again && missed) showNews(`${count(missed, "message")} came in the meantime`);
+    setTimeout(() => (log.ariaLive = "polite"), 500);
+    for (const other of names) if (other !== me) names.delete(other);
     showPeopleList(people);
     showShared(shared);
-    const before = shown.size;
-    // A screen reader is told how much there is, and reads it when asked to.
-    messages.parentElement.ariaLive = "off";
-    for (const entry of history) showEntry(entry);
-    if (again && shown.size > before) showNews(`${count(shown.size - before, "message")} came in the meantime`);
-    empty.hidden = shown.size > 0;
+    empty.hidden = messages.childElementCount > 0;
     showChat();
     if (!again) scrollToEnd();
-    setTimeout(() => (messages.parentElement.ariaLive = "polite"), 500);
     flush();
   },
   message: takeEntry,
@@ -239,33 +238,52 @@ function handle(message) {
 // after a lost connection the history tells whether it must be sent again: nothing is lost, and nothing comes twice.
 
 const queue = []; // { label, text } or { label, file, bytes }
+let mayGoAt = 0;
+let goes;
 
 function send(item) {
   queue.push(item);
+  item.element = make("li", { className: "mine" });
+  item.element.append(make("p", { className: "bubble", dir: "auto", textContent: item.text ?? item.file }));
+  outbox.append(item.element);
   flush();
   scrollToEnd();
 }
 
+/** Sends the head of the queue, unless it waits for its entry or for its time. */
 function flush() {
+  clearTimeout(goes);
+  showQueue();
   const head = queue[0];
-  if (head && !head.sentAt && welcomedAt && socket.readyState === WebSocket.OPEN) {
-    if (head.bytes) {
-      socket.send(JSON.stringify({ type: "file", file: head.file }));
-      socket.send(head.bytes);
-    } else {
-      socket.send(JSON.stringify({ type: "message", text: head.text }));
-    }
-    head.tried = true;
-    head.sentAt = head.movedAt = Date.now();
-    head.buffered = 0;
+  if (!head || head.sentAt || !welcomedAt || socket.readyState !== WebSocket.OPEN) return;
+  const early = mayGoAt - Date.now();
+  if (early > 0) {
+    goes = setTimeout(flush, early);
+    return;
   }
+  const say = (message) => socket.send(JSON.stringify(message));
+  if (head.bytes) {
+    say({ type: "file", file: head.file });
+    socket.send(head.bytes);
+  } else {
+    say({ type: "message", text: head.text });
+  }
+  head.tried = true;
+  head.sentAt = head.movedAt = Date.now();
+  head.buffered = 0;
+  mayGoAt = head.sentAt + (head.bytes ? 2 : 1) * PACE;
   showQueue();
 }
 
-/** What was under way is so no longer. */
-function resetQueue() {
-  if (queue[0]) queue[0].sentAt = undefined;
-  showQueue();
+/** What waits to be sent, below what was said. */
+function showQueue() {
+  outbox.replaceChildren(...queue.map((item) => item.element));
+  const [head] = queue;
+  waiting.hidden = !head;
+  if (!head) return;
+  const left = head.buffered / head.bytes?.byteLength;
+  const done = left > 0 ? ` ${Math.floor(100 * Math.max(0, 1 - left))} %` : "";
+  waiting.lastElementChild.textContent = welcomedAt ? `Sending…${done}` : "Waits for the connection";
 }
 
 /** Is this entry what we wait for? */
@@ -323,7 +341,8 @@ async function sendFiles(files) {
       continue;
     }
     try {
-      send({ label: chosen.name, file: chosen.name, bytes: await chosen.arrayBuffer() });
+      const name = chosen.name.replace(/\p{Cc}/gu, " ").slice(-255);
+      send({ label: name, file: name, bytes: await chosen.arrayBuffer() });
     } catch {
       showError(`${chosen.name} cannot be read.`);
     }
@@ -367,8 +386,9 @@ let lastShown; // the last entry
 let unseen = 0; // below what is in view
 let waitingForUs = 0; // while the page was in the background
 
+/** Shows a message or a file; false for one that is there. */
 function showEntry(entry) {
-  if (shown.has(entry.id)) return;
+  if (shown.has(entry.id)) return false;
   shown.add(entry.id);
   arrived(entry);
   stopsTyping(entry.name);
@@ -401,6 +421,7 @@ function showEntry(entry) {
   if (document.hidden && !mine) waitingForUs++;
   showUnseen();
   showTitle();
+  return true;
 }
 
 function bubble(words) {
@@ -437,21 +458,6 @@ function fileCard({ file: name, size: bytes, url }) {
   label.append(make("bdi", { textContent: name }), make("small", { textContent: size(bytes) }));
   card.append(icon("file"), label);
   return card;
-}
-
-/** What waits to be sent, below what was said. */
-function showQueue() {
-  outbox.replaceChildren(
-    ...queue.map((item) => {
-      const waits = make("li", { className: "mine" });
-      const state = welcomedAt ? "Sending…" : "Waits for the connection";
-      waits.append(
-        make("p", { className: "bubble", dir: "auto", textContent: item.text ?? item.label }),
-        make("p", { className: "state", textContent: state }),
-      );
-      return waits;
-    }),
-  );
 }
 
 // Where the reader is
@@ -525,10 +531,6 @@ function stopsTyping(name) {
   if (typers.delete(name)) showTyping();
 }
 
-function nobodyTypes() {
-  for (const name of [...typers.keys()]) stopsTyping(name);
-}
-
 function showTyping() {
   const who = [...typers.keys()];
   typing.textContent =
@@ -587,8 +589,12 @@ error.querySelector("button").addEventListener("click", () => {
 const copyLink = $("#copy-link");
 copyLink.hidden = !navigator.clipboard;
 copyLink.addEventListener("click", async () => {
-  await navigator.clipboard.writeText(location.href);
-  showNews("The link is copied");
+  try {
+    await navigator.clipboard.writeText(location.href);
+    showNews("The link is copied");
+  } catch {
+    showError("The link could not be copied. It is in the address bar.");
+  }
 });
 
 // Helpers
