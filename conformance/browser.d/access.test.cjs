@@ -8,12 +8,11 @@ const axe = require("axe-core");
 const { bot, eventually, join, saw, say, scenario, sees, texts } = require("./stage.cjs");
 
 const NARROW = { viewport: { width: 320, height: 640 } };
-const X = Buffer.from("x");
 
 scenario("the keyboard is enough", async (stage) => {
   const { url } = await stage.server();
   const ann = await stage.page();
-  ann.on("filechooser", (chooser) => chooser.setFiles({ name: "a.txt", mimeType: "text/plain", buffer: X }));
+  ann.on("filechooser", (chooser) => chooser.setFiles(stage.file("a.txt", "text")));
   await ann.goto(url);
   await focused(ann, "name");
   await ann.keyboard.type("Ann");
@@ -69,7 +68,7 @@ scenario("nothing is wider than a screen of 320 pixels", async (stage) => {
   await ann.press("#name", "Enter");
   await sees(ann, "#status", ["Connected"]);
   await say(ann, `${"long".repeat(100)} https://example.org/${"path/".repeat(50)}`);
-  await ann.setInputFiles("#file", { name: `${"x".repeat(100)}.txt`, mimeType: "text/plain", buffer: X });
+  await ann.setInputFiles("#file", stage.file(`${"x".repeat(100)}.txt`, "text"));
   await eventually(() => ann.$$eval("#messages li", (all) => all.length), 2);
   assert.equal(await width(ann), 320);
   for (const box of ["#conversation", "#below", "header"]) {
@@ -151,9 +150,9 @@ for (const colorScheme of ["light", "dark"]) {
     for (const text of ["see https://example.org/", "and again"]) await ben.say(text);
     await ben.sendFile("b.txt", 1);
     await say(ann, "yes: https://example.org/");
-    await ann.setInputFiles("#file", { name: "a.txt", mimeType: "text/plain", buffer: X });
+    await ann.setInputFiles("#file", stage.file("a.txt", "text"));
     await sees(ann, "#messages a.file bdi", ["b.txt", "a.txt"]);
-    await ann.setInputFiles("#file", { name: "c.txt", mimeType: "text/plain", buffer: Buffer.alloc((8 << 20) + 1) });
+    await ann.setInputFiles("#file", stage.file("c.txt", Buffer.alloc((8 << 20) + 1)));
     await ben.type();
     await sees(ann, "#typing", ["Ben is typing…"]);
     await axeFindsNothing(ann);

@@ -13,7 +13,7 @@ scenario("a page outlives a restart of its server, and nothing is lost or comes 
   for (const page of [ann, ben]) await sees(page, "#status", ["Reconnecting…"]);
   await say(ann, "written while it was away");
   await sees(ann, "#outbox .bubble", ["written while it was away"]);
-  await ann.setInputFiles("#file", { name: "a.txt", mimeType: "text/plain", buffer: Buffer.from("as was this") });
+  await ann.setInputFiles("#file", stage.file("a.txt", "as was this"));
   await sees(ann, "#outbox .bubble", ["written while it was away", "a.txt"]);
 
   await stage.server({ port: server.port });

@@ -63,12 +63,23 @@ class Stage {
 
   /** Starts Redis, with nothing of it on disk. */
   async redis(port) {
-    const directory = fs.mkdtempSync(path.join(os.tmpdir(), "redis-"));
-    this.#ends.push(() => fs.rmSync(directory, { recursive: true, force: true }));
-    const options = { "--port": port, "--bind": "127.0.0.1", "--dir": directory, "--save": "", "--appendonly": "no" };
+    const options = { "--port": port, "--bind": "127.0.0.1", "--dir": this.#directory(), "--save": "" };
     const child = this.spawn("redis-server", Object.entries(options).flat().map(String));
     await eventually(() => answers(port), true);
     return { stop: () => stop(child, "SIGTERM") };
+  }
+
+  /** A file to send. */
+  file(name, content) {
+    const file = path.join(this.#directory(), name);
+    fs.writeFileSync(file, content);
+    return file;
+  }
+
+  #directory() {
+    const directory = fs.mkdtempSync(path.join(os.tmpdir(), "chat-"));
+    this.#ends.push(() => fs.rmSync(directory, { recursive: true }));
+    return directory;
   }
 
   spawn(program, options) {

@@ -4,7 +4,7 @@ const assert = require("node:assert/strict");
 const { createHash, randomBytes } = require("node:crypto");
 const fs = require("node:fs");
 
-const { bot, eventually, saw, say, scenario, sees, texts } = require("./stage.cjs");
+const { bot, eventually, join, saw, say, scenario, sees, texts } = require("./stage.cjs");
 
 scenario("two pages chat", async (stage) => {
   const { url } = await stage.server();
@@ -143,7 +143,7 @@ scenario("a file of 5 MiB arrives as it was", async (stage) => {
   const ann = await stage.guest(url, "Ann");
   const ben = await stage.guest(url, "Ben");
   const bytes = randomBytes(5 << 20);
-  await ann.setInputFiles("#file", { name: "Ausflug 世界.bin", mimeType: "application/octet-stream", buffer: bytes });
+  await ann.setInputFiles("#file", stage.file("Ausflug 世界.bin", bytes));
   await sees(ben, "#messages a.file", ["Ausflug 世界.bin5 MiB"]);
   for (const page of [ann, ben]) {
     const download = page.waitForEvent("download");
@@ -164,10 +164,9 @@ function digest(bytes) {
 scenario("a file that is too large is refused before it is sent", async (stage) => {
   const { url } = await stage.server();
   const ann = await stage.guest(url, "Ann");
-  const file = (name, len) => ({ name, mimeType: "application/octet-stream", buffer: Buffer.alloc(len) });
-  await ann.setInputFiles("#file", file("long.bin", (8 << 20) + 1));
+  await ann.setInputFiles("#file", stage.file("long.bin", Buffer.alloc((8 << 20) + 1)));
   await sees(ann, "#error span", ["long.bin is 8 MiB long. A file may have up to 8 MiB."]);
-  await ann.setInputFiles("#file", file("fits.bin", 8 << 20));
+  await ann.setInputFiles("#file", stage.file("fits.bin", Buffer.alloc(8 << 20)));
   await sees(ann, "#messages a.file bdi", ["fits.bin"]);
   await sees(ann, "#error:not([hidden])", []);
 });
@@ -192,4 +191,17 @@ scenario("who reads what was before stays there, and is told of what is new", as
   await eventually(() => ben.locator("#messages li").last().textContent().then((last) => last.endsWith("three")), true);
   assert(await ben.isHidden("#to-end"));
   await eventually(() => ben.$eval("#conversation", (c) => c.scrollHeight - c.scrollTop - c.clientHeight < 2), true);
+});
+
+scenario("the name is remembered, by each page its own", async (stage) => {
+  const { url } = await stage.server();
+  const ann = await stage.guest(url, "Ann");
+  const ben = await ann.context().newPage();
+  await ben.goto(`${url}#lobby`);
+  assert.equal(await ben.inputValue("#name"), "Ann");
+  await join(ben, "Ben");
+  await ann.reload();
+  await sees(ann, "#people li.me", ["Ann"]);
+  await ben.reload();
+  await sees(ben, "#people li.me", ["Ben"]);
 });

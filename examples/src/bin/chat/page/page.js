@@ -12,7 +12,8 @@ const TYPING_EVERY = 2000;
 const TYPING_SHOWN = 5000;
 const NEWS_SHOWN = 5000;
 const GROUP = 5 * 60_000; // what one person says within this time stands under one name
-const STALLED = 15_000; // how long the server may take for what was sent, while no byte of it moves
+const STALLED = 15_000; // how long the server may take for what was sent
+const SLOWEST = 32; // bytes in a millisecond, of a network that is slow and not away
 const REFUSED = [1007, 1008, 1009]; // codes that say that what was sent must not be sent again
 
 const $ = (selector) => document.querySelector(selector);
@@ -32,7 +33,9 @@ const names = new Set(); // me, and while history comes also who I was on the la
 
 function enter(room, name) {
   wanted = { room, name };
+  // The next visit begins with this name; this page, loaded again, with its own.
   store("localStorage", "chat.name", name);
+  store("sessionStorage", "chat.name", name);
   store("sessionStorage", "chat.room", room);
   if (fragment() !== room) location.hash = encodeURIComponent(room);
   $("#room-name").textContent = room;
@@ -126,7 +129,11 @@ function connect() {
   url.protocol = url.protocol.replace("http", "ws");
   const mine = (socket = new WebSocket(url));
   // What a connection that was dropped still says is no longer for us.
-  socket.onmessage = ({ data }) => mine === socket && handle(JSON.parse(data));
+  socket.onmessage = ({ data }) => {
+    if (mine !== socket) return;
+    const message = JSON.parse(data);
+    handlers[message.type]?.(message);
+  };
   socket.onopen = () => (mine.opened = true);
   socket.onclose = ({ code, reason }) => {
     if (mine.opened) document.body.dataset.closeCode = code;
@@ -175,7 +182,7 @@ setInterval(() => {
     head.buffered = socket.bufferedAmount;
     head.movedAt = Date.now();
     showQueue();
-  } else if (Date.now() - head.movedAt > STALLED) {
+  } else if (Date.now() - head.movedAt > STALLED + (head.bytes?.byteLength ?? 0) / SLOWEST) {
     lost();
   }
 }, 1000);
@@ -199,7 +206,11 @@ const handlers = {
     showShared(shared);
     empty.hidden = messages.childElementCount > 0;
     showChat();
-    if (!again) scrollToEnd();
+    if (!again) {
+      waitingForUs = 0;
+      showTitle();
+      scrollToEnd();
+    }
     flush();
   },
   message: takeEntry,
@@ -226,10 +237,6 @@ const handlers = {
 function takeEntry(entry) {
   showEntry(entry);
   flush();
-}
-
-function handle(message) {
-  handlers[message.type]?.(message);
 }
 
 // What goes
@@ -283,7 +290,7 @@ function showQueue() {
   if (!head) return;
   const left = head.buffered / head.bytes?.byteLength;
   const done = left > 0 ? ` ${Math.floor(100 * Math.max(0, 1 - left))} %` : "";
-  waiting.lastElementChild.textContent = welcomedAt ? `Sending…${done}` : "Waits for the connection";
+  waiting.lastElementChild.textContent = welcomedAt ? `Sending…${done}` : "Waiting for the connection";
 }
 
 /** Is this entry what we wait for? */
@@ -312,6 +319,7 @@ compose.addEventListener("submit", (event) => {
   text.value = "";
   fitText();
   toldTypingAt = 0;
+  text.focus();
   send({ label: "your message", text: words });
 });
 
@@ -662,7 +670,7 @@ function stored(storage, key) {
 
 // Start: a page that was loaded again is where it was, any other at the door.
 
-const [room, name] = [stored("sessionStorage", "chat.room"), stored("localStorage", "chat.name")];
+const [room, name] = ["chat.room", "chat.name"].map((key) => stored("sessionStorage", key));
 if (name && room && room === fragment()) {
   enter(room, name);
   showChat();
