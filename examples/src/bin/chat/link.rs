@@ -45,16 +45,16 @@ use crate::{
 };
 
 /// How long a server that says nothing counts as there.
-const EXPIRY: Duration = Duration::from_secs(8);
+const EXPIRY: Duration = Duration::from_secs(10);
 
 /// How often it says so, and looks who else is there.
 const TICK: Duration = Duration::from_secs(2);
 
 /// How long Redis may take to answer.
-const TIMEOUT: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long somebody who comes waits for what other servers know.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long somebody who comes waits for what the others know.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 const HISTORY_EXPIRY: Duration = Duration::from_secs(24 * 3600);
 
@@ -280,7 +280,7 @@ impl Session<'_> {
         let Some(room) = message.get_channel_name().strip_prefix(CHANNEL) else { return };
         match serde_json::from_slice::<(String, Post)>(message.get_payload_bytes()) {
             Ok((server, _)) if server == self.rooms.server => {}
-            Ok((_, Post::Entry(entry))) => self.rooms.handle_entry(room, entry),
+            Ok((_, Post::Entry(entry))) => self.rooms.handle_entries(room, vec![entry]),
             Ok((_, Post::Typing(name))) => self.rooms.handle_typing_elsewhere(room, &name),
             Ok((server, Post::People(people))) => self.rooms.handle_people(room, &server, people),
             // Of a later version, perhaps.
@@ -317,15 +317,14 @@ impl Session<'_> {
 
         let (history, before) = self.rooms.history(room);
         let mut merge = cmd("EVAL");
-        merge.arg(MERGE).arg(1).arg([HISTORY, room].concat()).arg(MAX_HISTORY).arg(millis(HISTORY_EXPIRY));
+        merge.arg(MERGE).arg(2).arg([HISTORY, room].concat()).arg([CHANNEL, room].concat());
+        merge.arg(&self.rooms.server).arg(MAX_HISTORY).arg(millis(HISTORY_EXPIRY));
         for entry in &history {
             merge.arg(json(entry));
         }
-        let (all, missing): (Vec<String>, Vec<String>) = self.ask(&merge).await?;
-        self.rooms.merge(room, entries(&all));
-        for entry in entries(&missing) {
-            self.publish(room, &Post::Entry(entry)).await?;
-        }
+        let all: Vec<String> = self.ask(&merge).await?;
+        let all = all.iter().filter_map(|entry| serde_json::from_str(entry).ok());
+        self.rooms.handle_entries(room, all.collect());
         self.followed.insert(room.to_owned(), before);
         Ok(before)
     }
@@ -393,10 +392,6 @@ impl Session<'_> {
     }
 }
 
-fn entries(entries: &[String]) -> Vec<Entry> {
-    entries.iter().filter_map(|entry| serde_json::from_str(entry).ok()).collect()
-}
-
 fn millis(time: Duration) -> u64 {
     time.as_millis() as u64
 }
@@ -407,32 +402,34 @@ const PEOPLE: &str = "chat:people:";
 const SERVER: &str = "chat:server:";
 const FILE: &str = "chat:file:";
 
-/// Adds entries to a history that it does not have, in the order of time: what it has then, and which of them it had
-/// not. In one step, as other servers do the same.
+/// Adds to a history what it does not have of a server's entries, in the order of time, and publishes that: all it has
+/// then. In one step, as other servers do the same, and any of them may fail in the middle.
 const MERGE: &str = "
+    local history, channel = unpack(KEYS)
+    local server, max, expiry = unpack(ARGV)
     local all, known = {}, {}
-    local function add(json, is_missing)
+    local function add(json, is_new)
         local entry = cjson.decode(json)
         if not known[entry.id] then
             known[entry.id] = true
-            table.insert(all, { json = json, id = entry.id, time = entry.time, is_missing = is_missing })
+            table.insert(all, { json = json, id = entry.id, time = entry.time, is_new = is_new })
         end
     end
-    for _, item in ipairs(redis.call('XRANGE', KEYS[1], '-', '+')) do add(item[2][2], false) end
-    local count = #all
-    for i = 3, #ARGV do add(ARGV[i], true) end
+    for _, item in ipairs(redis.call('XRANGE', history, '-', '+')) do add(item[2][2], false) end
+    for i = 4, #ARGV do add(ARGV[i], true) end
     table.sort(all, function(a, b) return a.time < b.time or a.time == b.time and a.id < b.id end)
-    local kept, missing = {}, {}
-    for i = math.max(1, #all - ARGV[1] + 1), #all do
-        table.insert(kept, all[i].json)
-        if all[i].is_missing then table.insert(missing, all[i].json) end
+    local kept = {}
+    redis.call('DEL', history)
+    for i = math.max(1, #all - max + 1), #all do
+        local json = all[i].json
+        table.insert(kept, json)
+        redis.call('XADD', history, '*', 'entry', json)
+        if all[i].is_new then
+            redis.call('PUBLISH', channel, '[\"' .. server .. '\",{\"entry\":' .. json .. '}]')
+        end
     end
-    if #missing > 0 then
-        redis.call('DEL', KEYS[1])
-        for _, json in ipairs(kept) do redis.call('XADD', KEYS[1], '*', 'entry', json) end
-        redis.call('PEXPIRE', KEYS[1], ARGV[2])
-    end
-    return { kept, missing }";
+    redis.call('PEXPIRE', history, expiry)
+    return kept";
 
 /// Sets the people of one server in a room, and gives those of the other servers that are there, in pairs.
 const EXCHANGE_PEOPLE: &str = "

@@ -45,6 +45,10 @@ const HIGH_WATER: usize = 4 << 20;
 /// The longest name of a person or room, in characters.
 const MAX_NAME: usize = 32;
 
+/// What the page may load: only what is here, whatever people write.
+const POLICY: &str =
+    "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 /// How long clients may take to say goodbye.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -125,7 +129,7 @@ async fn run(listen: &str, redis: Option<redis::Client>) -> io::Result<()> {
 fn routes(app: Arc<App>) -> Router {
     let page = |kind, content| get(([(header::CONTENT_TYPE, kind)], content));
     Router::new()
-        .route("/", get(Html(include_str!("page/page.html"))))
+        .route("/", get(([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(include_str!("page/page.html")))))
         .route("/page.js", page("text/javascript; charset=utf-8", include_str!("page/page.js")))
         .route("/page.css", page("text/css; charset=utf-8", include_str!("page/page.css")))
         .route("/health", get("ok"))

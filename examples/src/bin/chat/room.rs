@@ -159,12 +159,10 @@ impl Rooms {
         (history.unwrap_or_default(), *count)
     }
 
-    /// An entry that began on another server.
-    pub(crate) fn handle_entry(&self, room: &str, entry: Entry) {
-        if let Some(room) = self.lock().rooms.get_mut(room)
-            && !room.knows(&entry)
-        {
-            room.add(entry);
+    /// Entries that began on other servers, or may have.
+    pub(crate) fn handle_entries(&self, room: &str, entries: Vec<Entry>) {
+        if let Some(room) = self.lock().rooms.get_mut(room) {
+            entries.into_iter().for_each(|entry| room.add(entry));
         }
     }
 
@@ -195,22 +193,15 @@ impl Rooms {
         }
     }
 
-    /// What all servers remember of a room, in order. What is new is told.
-    pub(crate) fn merge(&self, room: &str, entries: Vec<Entry>) {
-        if let Some(room) = self.lock().rooms.get_mut(room) {
-            room.merge(entries);
-        }
-    }
-
     /// Whether the other servers can be reached.
     pub(crate) fn set_shared(&self, is_shared: bool) {
         let State { rooms, shared, .. } = &mut *self.lock();
-        if *shared == Some(is_shared) {
-            return;
-        }
+        let is_news = *shared != Some(is_shared);
         *shared = Some(is_shared);
         for room in rooms.values_mut() {
-            room.tell(&Notice::Status { shared: is_shared });
+            if is_news {
+                room.tell(&Notice::Status { shared: is_shared });
+            }
             if !is_shared {
                 room.set_others(BTreeMap::new());
             }
@@ -229,21 +220,16 @@ impl Room {
         }
     }
 
+    /// Tells an entry, unless it is known, and remembers it in the order of time, as all servers do.
     fn add(&mut self, entry: Entry) {
+        if self.history.iter().any(|other| other.id == entry.id) {
+            return;
+        }
         self.tell(&entry);
-        self.history.push_back(entry);
+        let at = self.history.partition_point(|other| (other.time, &other.id) < (entry.time, &entry.id));
+        self.history.insert(at, entry);
         if self.history.len() > MAX_HISTORY {
             self.history.pop_front();
-        }
-    }
-
-    fn merge(&mut self, entries: Vec<Entry>) {
-        let new: Vec<_> = entries.into_iter().filter(|entry| !self.knows(entry)).collect();
-        self.history.extend(new.iter().cloned());
-        self.history.make_contiguous().sort_by(|a, b| (a.time, &a.id).cmp(&(b.time, &b.id)));
-        self.history.drain(..self.history.len().saturating_sub(MAX_HISTORY));
-        for entry in new.iter().filter(|entry| self.knows(entry)) {
-            self.tell(entry);
         }
     }
 
@@ -261,10 +247,6 @@ impl Room {
     fn tell_others(&self, client: &Client, what: &impl Serialize) {
         let others = self.clients.iter().filter(|other| other.id() != client.id());
         self.clients.broadcast_to(others, &Prepared::new(json(what)));
-    }
-
-    fn knows(&self, entry: &Entry) -> bool {
-        self.history.iter().any(|other| other.id == entry.id)
     }
 
     /// Everybody's name.
@@ -294,24 +276,25 @@ mod tests {
     }
 
     #[test]
-    fn a_merged_history_is_in_order_and_each_entry_in_it_once() {
+    fn a_history_is_in_the_order_of_time_and_has_each_entry_once() {
         let mut room = Room::new();
-        [1, 3, 5].map(|time| room.add(entry(time)));
-        room.merge([0, 1, 4, 5].map(entry).into());
+        for time in [3, 1, 5, 3, 0, 5, 4] {
+            room.add(entry(time));
+        }
         assert_eq!(times(&room), [0, 1, 3, 4, 5]);
     }
 
     #[test]
-    fn the_history_ends_at_its_limit() {
+    fn a_history_ends_at_its_limit() {
         let limit = MAX_HISTORY as u64;
         let mut room = Room::new();
-        for time in 0..limit {
+        for time in 1..=limit {
             room.add(entry(time));
         }
-        assert_eq!(times(&room), Vec::from_iter(0..limit));
-        room.add(entry(limit));
         assert_eq!(times(&room), Vec::from_iter(1..=limit));
-        room.merge([0, limit + 1].map(entry).into());
+        room.add(entry(limit + 1));
+        assert_eq!(times(&room), Vec::from_iter(2..=limit + 1));
+        room.add(entry(0));
         assert_eq!(times(&room), Vec::from_iter(2..=limit + 1));
     }
 
