@@ -22,6 +22,7 @@ const POLL_MS = 40;
 
 const children = new Set();
 process.on("exit", () => children.forEach((child) => child.kill("SIGKILL")));
+process.on("SIGTERM", () => process.exit(1)); // by default nobody would hear of the exit
 
 let browser; // one for all tests of a file
 test.after(() => browser?.close());
