@@ -94,7 +94,7 @@ class Stage {
   /** A page in a browser profile of its own. `expects` are errors in the console that belong to the test. */
   async page({ expects, ...options } = {}) {
     const args = ["--no-sandbox", "--disable-quic"]; // the sandbox does not start as root
-    browser ??= await chromium.launch({ executablePath: "/usr/bin/chromium", args });
+    browser ??= await chromium.launch({ executablePath: process.env.CHROMIUM, args });
     const context = await browser.newContext({ viewport: { width: 1000, height: 700 }, ...options });
     this.#ends.push(() => context.close());
     context.setDefaultTimeout(SEEN_MS);
