@@ -1,6 +1,8 @@
 // What becomes of a page when a server, or the Redis between two servers, goes away and comes back.
 
-const { AWAY, eventually, freePort, saw, say, scenario, sees, texts } = require("./stage.cjs");
+const assert = require("node:assert/strict");
+
+const { AWAY, eventually, freePort, join, saw, say, scenario, sees, texts } = require("./stage.cjs");
 
 scenario("a page outlives a restart of its server, and nothing is lost or comes twice", async (stage) => {
   const server = await stage.server();
@@ -53,6 +55,41 @@ scenario("a message whose connection ends is sent once", async (stage) => {
   await say(ann, "once");
   await say(ann, "and the next");
   for (const page of [ann, ben]) await saw(page, "before", "once", "and the next");
+});
+
+scenario("a message without an answer is sent over another connection", async (stage) => {
+  const { url } = await stage.server();
+  const ann = await stage.page();
+  await ann.clock.install();
+  let connections = 0;
+  await ann.routeWebSocket(/\/ws\?/, (page) => {
+    page.connectToServer();
+    connections++;
+    if (connections === 1) page.onMessage(() => {}); // what the page sends is lost without a word
+  });
+  await ann.goto(`${url}#lobby`);
+  await join(ann, "Ann");
+  await say(ann, "hello?");
+  await sees(ann, "#waiting > p", ["Sending…"]);
+  await ann.clock.runFor(20_000);
+  await saw(ann, "hello?");
+  assert.equal(connections, 2);
+});
+
+scenario("a network that comes back is used at once", async (stage) => {
+  const server = await stage.server();
+  const ann = await stage.page({ expects: AWAY });
+  await ann.clock.install();
+  await ann.goto(`${server.url}#lobby`);
+  await join(ann, "Ann");
+  // No timer brings it back.
+  await ann.clock.pauseAt(Date.now() + 3_600_000);
+  await server.stop("SIGKILL");
+  await sees(ann, "#status", ["Reconnecting…"]);
+  await stage.server({ port: server.port });
+  await ann.context().setOffline(true);
+  await ann.context().setOffline(false);
+  await sees(ann, "#status", ["Connected"]);
 });
 
 scenario("two servers share their rooms by Redis, and heal when it was away", async (stage) => {
