@@ -148,6 +148,43 @@ async fn a_redis_that_does_not_answer_counts_as_gone() {
 }
 
 #[tokio::test]
+async fn whenever_redis_comes_and_goes_the_histories_agree() {
+    let Some(mut redis) = Redis::start() else { return };
+    let [left, right] = [(); 2].map(|()| server(&redis));
+    let mut people = [meet(&left, "tea", "Ann").await, meet(&right, "tea", "Bob").await];
+    let mut said = BTreeSet::new();
+    for round in 0..3 {
+        redis.kill();
+        let mut say = async |when| {
+            for (n, person) in people.iter_mut().enumerate() {
+                for i in 0..4 {
+                    let text = format!("{when} {round}: {n} {i}");
+                    person.say(&text).await;
+                    said.insert(text);
+                }
+            }
+        };
+        say("as it goes").await;
+        redis.run();
+        say("as it comes").await;
+        // Those who say much are held back.
+        people = [meet(&left, "tea", "Ann").await, meet(&right, "tea", "Bob").await];
+    }
+    // Who hears this has heard all that the other server had to tell.
+    let [ann, bob] = &mut people;
+    ann.say("that was all of mine").await;
+    while bob.hear().await != "that was all of mine" {}
+    bob.say("and of mine").await;
+    while ann.hear().await != "and of mine" {}
+    said.extend(["that was all of mine", "and of mine"].map(str::to_owned));
+    for server in [&left, &right] {
+        let history = history(&meet(server, "tea", "Eve").await);
+        assert_eq!(history.len(), said.len());
+        assert_eq!(BTreeSet::from_iter(history), said);
+    }
+}
+
+#[tokio::test]
 async fn a_server_begins_without_redis_and_joins_the_others_later() {
     let Some(mut redis) = Redis::start() else { return };
     redis.kill();

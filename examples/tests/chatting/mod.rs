@@ -100,5 +100,6 @@ pub(crate) fn history(person: &Person) -> Vec<String> {
 
 /// The text of an entry, or the name of its file.
 pub(crate) fn said(entry: &Value) -> String {
-    entry["text"].as_str().or(entry["file"].as_str()).unwrap_or_else(|| panic!("{entry}")).to_owned()
+    let text = entry["text"].as_str().or_else(|| entry["file"].as_str());
+    text.expect("a text or a file").to_owned()
 }

@@ -61,9 +61,7 @@ impl Files {
 
 /// 128 random bits, in hexadecimal.
 pub(crate) fn random() -> io::Result<String> {
-    let [high, low] =
-        seed().map(|seed| [0, 8].map(|at| u64::from_le_bytes(std::array::from_fn(|i| seed[at + i]))))?;
-    Ok(format!("{high:016x}{low:016x}"))
+    Ok(seed()?[..16].iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod link;
 mod message;
 mod person;
 mod room;
+mod session;
 
 use std::{io, sync::Arc, time::Duration};
 
