@@ -105,18 +105,21 @@ scenario("two servers share their rooms by Redis, and heal when it was away", as
   await ben.locator("#text").pressSequentially("hm");
   await sees(ann, "#typing", ["Ben is typing…"]);
   await ben.press("#text", "Enter");
-  await saw(ann, "to the other server", "hm");
+  await ann.setInputFiles("#file", stage.file("a.txt", "of the other server"));
+  await saw(ben, "to the other server", "hm", "a.txt19 bytes");
+  const file = await fetch(await ben.$eval("#messages a.file", (link) => link.href));
+  assert.equal(await file.text(), "of the other server");
 
   await redis.stop();
   for (const page of [ann, ben]) await sees(page, "#status", ["This server is cut off from the others"]);
   await say(ann, "to myself");
-  await saw(ann, "to the other server", "hm", "to myself");
+  await saw(ann, "to the other server", "hm", "a.txt19 bytes", "to myself");
 
   await stage.redis(port);
   for (const page of [ann, ben]) await sees(page, "#status", ["Connected"]);
   await say(ben, "there you are");
   // What was said to one server alone comes to the other in any order.
-  const all = ["hm", "there you are", "to myself", "to the other server"];
+  const all = ["a.txt19 bytes", "hm", "there you are", "to myself", "to the other server"];
   for (const page of [ann, ben]) {
     await eventually(async () => (await texts(page, "#messages li .bubble")).sort(), all);
     await eventually(async () => (await texts(page, "#people li")).sort(), ["Ann", "Ben"]);
