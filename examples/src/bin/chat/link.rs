@@ -59,7 +59,7 @@ pub(crate) enum News {
 #[derive(Default)]
 pub(crate) struct Link {
     queue: Option<mpsc::Sender<News>>,
-    /// Whether news were lost.
+    /// Whether news were lost, as the queue was full.
     is_behind: AtomicBool,
 }
 

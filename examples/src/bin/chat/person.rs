@@ -74,10 +74,12 @@ impl<'a> Person<'a> {
     }
 
     fn handle(&mut self, message: Message) -> Result<(), Refusal> {
+        // Refused or not, what comes is the file that was named.
+        let name = if matches!(message, Message::Binary(_)) { self.file.take() } else { None };
         self.bucket.take(Instant::now())?;
         match message {
             Message::Binary(bytes) => {
-                let name = self.file.take().ok_or(Refusal::Error("The name of a file comes before it."))?;
+                let name = name.ok_or(Refusal::Error("The name of a file comes before it."))?;
                 self.say_file(File { name, bytes })
             }
             Message::Text(json) => match serde_json::from_str(&json) {

@@ -20,7 +20,7 @@ use crate::{
     room::{MAX_HISTORY, Rooms},
 };
 
-/// How long a server that says nothing counts as there.
+/// How long a server that says nothing counts as there; the others see it a little later, when they look.
 const EXPIRY: Duration = Duration::from_secs(10);
 
 const HISTORY_EXPIRY: Duration = Duration::from_secs(24 * 3600);
