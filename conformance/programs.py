@@ -1,4 +1,4 @@
-"""What `autobahn` and `peers` share: building, starting and ending the example programs."""
+"""What `autobahn`, `browser` and `peers` share: building, starting and ending programs, installing what they need."""
 
 import contextlib
 import os
@@ -13,13 +13,36 @@ ROOT = HERE.parent
 TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
 
 
-def build(bin_dir):
+def build(bin_dir, *which):
     """The directory of the example programs: `bin_dir` where given, else that of a release build made here."""
     if bin_dir:
         return pathlib.Path(bin_dir).resolve()
-    cargo = ["cargo", "build", "--release", "-p", "ws-examples", "--bins"]
+    cargo = ["cargo", "build", "--release", "-p", "ws-examples", *(which or ["--bins"])]
     subprocess.run(cargo, cwd=ROOT, stdin=subprocess.DEVNULL, check=True)
     return TARGET / "release"
+
+
+def install_debian(packages):
+    if packages:
+        install(["apt-get", "update"])
+        install(["apt-get", "install", "--yes", "--no-install-recommends", *packages])
+
+
+def install_npm(directory):
+    """Installs what the package.json of a directory names."""
+    quiet = ["--no-package-lock", "--no-audit", "--no-fund"]
+    install(["npm", "install", "--prefix", directory, "--ignore-scripts", *quiet])
+
+
+def install(command):
+    """Runs an installer, which is heard only when it fails."""
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    run = subprocess.run(
+        list(map(str, command)), env=environment, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
+    )
+    if run.returncode != 0:
+        raise RuntimeError(f"{command[0]} exited with {run.returncode}:\n{run.stdout}")
 
 
 @contextlib.contextmanager
