@@ -135,6 +135,15 @@ fn dependencies_are_versioned_once_for_all() {
 }
 
 #[test]
+fn what_notices_a_broken_library_exists() {
+    let (tests, rows) = (tests(), rows("docs/trust.md", "## Faults"));
+    assert!(!rows.is_empty(), "docs/trust.md has the table");
+    for (row, cells) in &rows {
+        assert_tests(&tests, row, &cells[1]);
+    }
+}
+
+#[test]
 fn each_dependency_has_its_reason() {
     let mut dependencies = BTreeSet::new();
     for member in PUBLISHED {
