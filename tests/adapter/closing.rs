@@ -135,14 +135,16 @@ fn s7_4_close_with_what_must_not_travel_changes_nothing() {
 #[test]
 fn s7_1_1_server_closes_tcp_first() {
     test(async {
-        let (mut server, mut peer) = raw_pair(Role::Server, &Config::default());
+        // No deadline does it.
+        let config = Config { close_timeout: None, ..Config::default() };
+        let (mut server, mut peer) = raw_pair(Role::Server, &config);
         let app = rt::spawn(async move { server.recv().await });
         peer.send(&[close(1000, "")]).await;
         assert_eq!(peer.rest().await, [close(1000, "")]);
         drop(peer);
         assert_eq!(app.await.unwrap(), None);
 
-        let (mut client, mut peer) = raw_pair(Role::Client, &Config::default());
+        let (mut client, mut peer) = raw_pair(Role::Client, &config);
         peer.send(&[close(1000, "")]).await;
         assert!(now_or_never(client.recv()).await.is_none());
         assert_eq!(peer.frame().await, Some(close(1000, "")));

@@ -1413,19 +1413,53 @@ fn connections_that_end_give_back_what_they_used() {
         feed_frames(&mut connection, &[compressed(TEXT, HELLO)]);
         assert_eq!(pool.held(), 0, "with takeover both are in use");
         drop(connection);
-        let held = pool.held();
-        assert!(held > 0);
+        assert!(pool.held() > 0);
         // A state that was in the middle of a message, or failed, is as good as new.
         for bad in [&HELLO[..3], &[0x06], &[0xec, 0x3d, 0x00, 0x24]] {
-            let mut connection = agreed(role, &timeless(), &deflate, "");
+            let held = pool.held();
+            let mut connection = agreed(role, &timeless(), &deflate, BOTH);
             connection.sender().send_fragment("unfinished".into(), false).unwrap();
             feed_frames(&mut connection, &[compressed(TEXT, bad).fin(false)]);
             drop(connection);
-            assert_eq!(pool.held(), held);
-            let mut connection = agreed(role, &timeless(), &deflate, "");
-            connection.sender().send_text("Hello").unwrap();
-            assert_eq!(write_frames(&mut connection), [compressed(TEXT, HELLO)]);
+            // Messages in pieces begin with a compressor of their own.
+            let with_one_more = pool.held();
+            assert!(with_one_more > held);
+            let mut connection = agreed(role, &timeless(), &deflate, BOTH);
+            connection.sender().send_text(&prose(500)).unwrap();
+            let frames = write_frames(&mut connection);
+            assert_eq!(frames[0].rsv, 4);
+            assert_eq!(messages(&frames, BOTH), [prose(500).as_bytes()]);
             assert_eq!(feed_frames(&mut connection, &[compressed(TEXT, HELLO)]), [text("Hello")]);
+            assert_eq!(pool.held(), with_one_more);
+        }
+    }
+}
+
+/// A reset leaves the window as it is, and zlib looks a byte behind the end of what it was given.
+#[test]
+fn what_a_compressor_held_for_others_does_not_show() {
+    for role in ROLES {
+        for level in 0..=9 {
+            for params in ["", BOTH] {
+                let after = |secret: u8| {
+                    let deflate = DeflateConfig { level, ..eager() };
+                    let mut other = agreed(role, &timeless(), &deflate, BOTH);
+                    other.sender().send_binary(&[secret; 2000]).unwrap();
+                    assert!(deflate.pool.held() > 0, "it was given back");
+                    let mut connection = agreed(role, &timeless(), &deflate, params);
+                    // Ends with a match, within which every string is remembered.
+                    let pieces =
+                        ["the quick fox, the quick fox", "fox0 fox1 fox2 fox3 fox4 fox5 fox6 fox7 fox8 fox9"];
+                    for (i, piece) in pieces.into_iter().enumerate() {
+                        connection.sender().send_fragment(piece.into(), i == 1).unwrap();
+                    }
+                    write_frames(&mut connection)
+                };
+                let nothing = after(0);
+                for secret in b'0'..=b'9' {
+                    assert_eq!(after(secret), nothing, "{role:?}, level {level}, {params:?}, {secret}");
+                }
+            }
         }
     }
 }

@@ -135,6 +135,45 @@ fn dependencies_are_versioned_once_for_all() {
 }
 
 #[test]
+fn what_notices_a_broken_library_exists() {
+    let (tests, rows) = (tests(), rows("docs/trust.md", "## Faults"));
+    assert!(!rows.is_empty(), "docs/trust.md has the table");
+    for (row, cells) in &rows {
+        assert_tests(&tests, row, &cells[1]);
+    }
+}
+
+#[test]
+fn each_dependency_has_its_reason() {
+    let mut dependencies = BTreeSet::new();
+    for member in PUBLISHED {
+        let manifest = read(&root().join(member).join("Cargo.toml"));
+        let lines = manifest.text.lines().skip_while(|line| *line != "[dependencies]").skip(1);
+        for line in lines.take_while(|line| !line.starts_with('[')).filter(|line| !line.is_empty()) {
+            let name = line.split(['.', ' ']).next().expect("a part before the first dot");
+            if !PUBLISHED.contains(&name) {
+                dependencies.insert((member.to_owned(), name.to_owned(), line.contains("optional = true")));
+            }
+        }
+    }
+    let mut found = BTreeSet::new();
+    for (row, cells) in rows("SECURITY.md", "## Dependencies") {
+        let [name, members, feature, why] = &cells[..] else { panic!("{row}: {} cells", cells.len()) };
+        assert!(!why.is_empty(), "{row}: no reason");
+        for member in quoted(members) {
+            let manifest = read(&root().join(member).join("Cargo.toml"));
+            for feature in quoted(feature) {
+                assert!(manifest.text.contains(&format!("\n{feature} = [")), "{row}: no feature {feature}");
+            }
+            for name in quoted(name) {
+                found.insert((member.to_owned(), name.to_owned(), feature != "—"));
+            }
+        }
+    }
+    assert_eq!(found, dependencies, "the table in SECURITY.md, and the manifests");
+}
+
+#[test]
 fn what_the_parity_table_names_exists() {
     let parity = read(&root().join("docs/ws-parity.md"));
     let sources = all_sources();
@@ -158,7 +197,7 @@ fn every_requirement_names_what_does_it_and_what_shows_it() {
     let tests = tests();
     let mut found = Vec::new();
     let mut without = 0;
-    for (row, cells) in rows("docs/rfc6455.md") {
+    for (row, cells) in rows("docs/rfc6455.md", "# Requirements of the RFCs") {
         let [number, _, _, _, files, shown] = &cells[..] else { panic!("{row}: {} cells", cells.len()) };
         found.push(number.clone());
         if shown.starts_with("— ") {
@@ -216,7 +255,7 @@ fn limits_and_defaults_are_those_of_the_table() {
         ("ClientConfig::redirects", client.redirects.to_string()),
         ("ClientConfig::max_body", size(client.max_body)),
     ];
-    let (tests, rows) = (tests(), rows("SECURITY.md"));
+    let (tests, rows) = (tests(), rows("SECURITY.md", "## Limits"));
     for (row, cells) in &rows {
         let [_, limit, default, _, shown] = &cells[..] else { panic!("{row}: {} cells", cells.len()) };
         for (_, expected) in defaults.iter().filter(|(name, _)| quoted(limit).contains(name)) {
@@ -322,6 +361,9 @@ fn adapters_export_the_same_names() {
 
 /// The crates of the workspace.
 const MEMBERS: [&str; 4] = ["ws-proto", "ws-tokio", "ws-async-std", "examples"];
+
+/// Those that others build on.
+const PUBLISHED: [&str; 3] = ["ws-proto", "ws-tokio", "ws-async-std"];
 
 /// Those that bring a runtime.
 const ADAPTERS: [&str; 2] = ["ws-tokio", "ws-async-std"];
@@ -454,10 +496,12 @@ fn assert_tests(tests: &HashSet<String>, row: &str, cell: &str) {
     }
 }
 
-/// The cells of the rows of all tables in a document, without headings; and where each row is.
-fn rows(path: &str) -> Vec<(String, Vec<String>)> {
+/// The cells of the rows of all tables below a heading, without their own headings; and where each row is.
+fn rows(path: &str, heading: &str) -> Vec<(String, Vec<String>)> {
     let file = read(&root().join(path));
-    let lines: Vec<_> = file.lines().collect();
+    let rank = heading.split(' ').next();
+    let below = file.lines().skip_while(|(_, line)| *line != heading).skip(1);
+    let lines: Vec<_> = below.take_while(|(_, line)| line.split(' ').next() != rank).collect();
     let is_row = |line: &str| line.starts_with("| ") && !line.starts_with("| ---");
     let rows = lines.windows(2).filter(|two| is_row(two[0].1) && !two[1].1.starts_with("| ---"));
     let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();

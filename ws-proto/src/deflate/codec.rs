@@ -47,7 +47,9 @@ impl Deflater {
         self.used = true;
         let start = out.len();
         if !payload.is_empty() || self.state.is_some() {
-            let state = self.state.get_or_insert_with(|| self.pool.take_deflater(self.half.bits, self.level));
+            let alone = last && !self.half.takeover;
+            let state =
+                self.state.get_or_insert_with(|| self.pool.take_deflater(self.half.bits, self.level, alone));
             run(state, payload, out);
         }
         if last {

@@ -12,7 +12,8 @@ use super::{MAX_BITS, MIN_BITS};
 /// Compressors and decompressors that wait to be used, shared by all clones.
 ///
 /// It holds no more than its budget: states beyond it are freed. One message at a time and thread is worked on, so a
-/// few states serve any number of connections that agreed on no context takeover.
+/// few states serve any number of connections that agreed on no context takeover. What compresses messages in pieces,
+/// or with context takeover, begins unused, so that nothing shows of what others sent.
 #[derive(Clone)]
 pub struct DeflatePool(Arc<Shared>);
 
@@ -40,13 +41,17 @@ impl DeflatePool {
         self.lock().held
     }
 
-    pub(super) fn take_deflater(&self, bits: u8, level: u32) -> Compress {
-        let mut idle = self.lock();
-        if let Some(i) = idle.deflaters.iter().position(|&(b, l, _)| (b, l) == (bits, level)) {
-            idle.held -= deflater_size(bits);
-            return idle.deflaters.swap_remove(i).2;
+    /// One for a message alone, in one piece, or else one that was never used: zlib files the last strings of a piece
+    /// together with the byte behind them, and a reset leaves in the window what was there. So matches in the next
+    /// piece would tell what others sent.
+    pub(super) fn take_deflater(&self, bits: u8, level: u32, alone: bool) -> Compress {
+        if alone {
+            let mut idle = self.lock();
+            if let Some(i) = idle.deflaters.iter().position(|&(b, l, _)| (b, l) == (bits, level)) {
+                idle.held -= deflater_size(bits);
+                return idle.deflaters.swap_remove(i).2;
+            }
         }
-        drop(idle);
         Compress::new_with_window_bits(Compression::new(level), false, bits)
     }
 

@@ -717,7 +717,8 @@ impl End {
     fn read(&mut self, from: &mut Link, now: Instant) -> bool {
         let mut read = false;
         self.look();
-        while let Some((_, bytes)) = from.in_flight.pop_front_if(|&mut (at, _)| at <= now) {
+        while let Some((_, bytes)) = from.in_flight.front().filter(|(at, _)| *at <= now).cloned() {
+            from.in_flight.pop_front();
             let mut rest = &bytes[..];
             while !rest.is_empty() && self.connection.wants_read() {
                 let len = from.chunk().min(rest.len());

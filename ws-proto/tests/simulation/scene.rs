@@ -303,14 +303,9 @@ async fn come(mine: Wire, theirs: Wire, plot: Arc<Plot>, mut rng: Rng, connectio
 
 #[cfg(feature = "deflate")]
 mod deflate {
-    use ws_proto::{DeflateConfig, DeflatePool, WindowBits};
+    use ws_proto::{DeflateConfig, WindowBits};
 
     use crate::rng::Rng;
-
-    thread_local! {
-        /// For the seed that is played, as a compressor may find other matches after it was used before.
-        static POOL: DeflatePool = DeflatePool::default();
-    }
 
     pub(super) fn config(rng: &mut Rng) -> DeflateConfig {
         let bits = [WindowBits::Any, WindowBits::Max(9), WindowBits::Max(12), WindowBits::Never];
@@ -321,7 +316,7 @@ mod deflate {
             client_max_window_bits: rng.pick(&bits),
             threshold: rng.pick(&[0, 100, 1024]),
             level: rng.pick(&[0, 1, 5, 9]),
-            pool: POOL.with(Clone::clone),
+            ..DeflateConfig::default()
         }
     }
 
