@@ -55,7 +55,9 @@ pub struct WebSocketUpgrade {
 impl WebSocketUpgrade {
     /// Judges the request by this configuration, and has the WebSocket follow it. Without this it is the default one.
     ///
-    /// What it does not let in is answered by [`on_upgrade`](Self::on_upgrade).
+    /// What it does not let in is answered by [`on_upgrade`](Self::on_upgrade). The listener is axum's, and a set of
+    /// [`Clients`](crate::Clients) has a policy of its own: `head`, `backlog`, `max_connections` and `slow_consumer`
+    /// have no effect here.
     pub fn config(mut self, config: impl Into<Arc<ServerConfig>>) -> Self {
         self.config = config.into();
         self.acceptance = http::check(&self.request, &self.config);
