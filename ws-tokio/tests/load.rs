@@ -51,15 +51,20 @@ const ANSWERS: &[u8] = b"\x81\x02hi\x88\x02\x03\xe8";
 #[test]
 fn load_leaves_nothing_behind_and_holds_nobody_up() {
     let _one = one_at_a_time();
-    // What allocators and runtimes keep for good, they have after the first time.
+    // What allocators and runtimes keep for good, they have after the first time, or the second: each has threads of its
+    // own. What is lost with a connection is lost each time, and a kibibyte of it would be five times as much.
     let scale = scale();
     under_load(scale, AT_A_TIME);
-    let (memory, files) = (resident(), open_files());
-    under_load(scale, 1);
-    assert_eq!(open_files(), files);
-    let grown = resident().saturating_sub(memory);
-    // A kibibyte that is lost with each connection would be ten times as much.
-    assert!(grown <= 2 * 1024 * 1024, "grew by {grown} bytes");
+    let files = open_files();
+    let grows = |_| {
+        let memory = resident();
+        under_load(scale, 1);
+        assert_eq!(open_files(), files);
+        let grown = resident().saturating_sub(memory);
+        println!("grew by {grown} bytes");
+        grown > 2 * 1024 * 1024
+    };
+    assert!(!(0..3).all(grows), "it grew each time");
 }
 
 #[test]
