@@ -51,8 +51,8 @@ const ANSWERS: &[u8] = b"\x81\x02hi\x88\x02\x03\xe8";
 #[test]
 fn load_leaves_nothing_behind_and_holds_nobody_up() {
     let _one = one_at_a_time();
-    // What allocators and runtimes keep for good, they have after the first time, or the second: each has threads of its
-    // own. What is lost with a connection is lost each time, and a kibibyte of it would be five times as much.
+    // What allocators and runtimes keep for good, they have after the first time, or the second: each has threads of
+    // its own. What is lost with a connection is lost each time, and a kibibyte of it would be five times as much.
     let scale = scale();
     under_load(scale, AT_A_TIME);
     let files = open_files();
