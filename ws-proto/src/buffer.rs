@@ -59,6 +59,10 @@ impl Buffer {
 
     #[cold]
     fn make_room(&mut self, len: usize) {
+        if self.storage.is_empty() {
+            self.storage = pool::take((self.origin + len).max(Self::BLOCK));
+            return self.clear();
+        }
         let pending = self.len();
         let start = if pending == 0 { self.origin } else { 0 };
         let needed = start + pending + len;
@@ -167,6 +171,9 @@ impl Buffer {
     /// what is pending if that is little.
     #[inline]
     pub(crate) fn release(&mut self) {
+        if self.storage.is_empty() {
+            return;
+        }
         if self.is_empty() {
             (self.start, self.end) = (0, 0);
             pool::give(std::mem::take(&mut self.storage));
