@@ -293,9 +293,10 @@ impl Receiver {
         }
         let (header, payload) = bytes.split_at_mut_checked(header_len)?;
         let payload = payload.get_mut(..len)?;
-        Mask::new(*header.last_chunk().expect("a header ends with its key")).apply(payload);
+        let key = *header.last_chunk().expect("a header ends with its key");
+        let is_ascii = Mask::new(key).apply(payload);
         if step == Step::Text
-            && let Err(error) = text::check(payload)
+            && let Err(error) = text::check(payload, is_ascii)
         {
             return Some(Err(error));
         }
@@ -319,9 +320,9 @@ impl Receiver {
                         header.fin && self.open.is_none() && !header.rsv1 || header.opcode.is_control();
                     if alone && header.len <= self.input.len() as u64 {
                         let payload = &mut self.input.pending_mut()[..header.len as usize];
-                        header.mask.apply(payload);
+                        let is_ascii = header.mask.apply(payload);
                         if header.opcode == Opcode::Text
-                            && let Err(error) = text::check(payload)
+                            && let Err(error) = text::check(payload, is_ascii)
                         {
                             if self.in_chunks {
                                 self.message.push(payload);
@@ -361,9 +362,9 @@ impl Receiver {
                     let len = header.len as usize;
                     let arrived = self.input.len().min(len);
                     let piece = &mut self.input.pending_mut()[ready..arrived];
-                    header.mask.apply(piece);
+                    let is_ascii = header.mask.apply(piece);
                     if header.opcode == Opcode::Text {
-                        self.text.push(piece)?;
+                        self.text.push(piece, is_ascii)?;
                     }
                     if arrived < len {
                         self.state = State::InPlace { header, ready: arrived };
@@ -381,9 +382,9 @@ impl Receiver {
                     self.message.push(&self.input.pending()[..arrived]);
                     self.input.consume(arrived);
                     let piece = &mut self.message.pending_mut()[ready..];
-                    mask.apply(piece);
+                    let is_ascii = mask.apply(piece);
                     if self.open == Some(Kind::Text) {
-                        self.text.push(piece)?;
+                        self.text.push(piece, is_ascii)?;
                     }
                     let left = left - piece.len() as u64;
                     if left > 0 {
@@ -415,7 +416,7 @@ impl Receiver {
                     // What came out before a fault comes first, however the bytes are cut.
                     if self.open == Some(Kind::Text) {
                         let allowed = self.message.len().min(max);
-                        self.text.push(&self.message.pending()[checked..allowed])?;
+                        self.text.push(&self.message.pending()[checked..allowed], false)?;
                     }
                     inflated.map_err(|error| match error {
                         ProtocolError::MessageTooLong { .. } => {

@@ -11,8 +11,11 @@ pub(crate) struct TextCheck {
 }
 
 impl TextCheck {
-    /// Checks the next piece.
-    pub(crate) fn push(&mut self, mut piece: &[u8]) -> Result<(), ProtocolError> {
+    /// Checks the next piece, which may be known to be ASCII.
+    pub(crate) fn push(&mut self, mut piece: &[u8], is_ascii: bool) -> Result<(), ProtocolError> {
+        if is_ascii && self.partial_len == 0 {
+            return Ok(());
+        }
         while self.partial_len > 0 {
             let Some((&byte, rest)) = piece.split_first() else { return Ok(()) };
             piece = rest;
@@ -62,9 +65,12 @@ pub(crate) fn valid_len(text: &[u8]) -> usize {
     std::str::from_utf8(text).map_or_else(|error| error.valid_up_to(), str::len)
 }
 
-/// Checks a text that is there as a whole.
+/// Checks a text that is there as a whole, and may be known to be ASCII.
 #[inline]
-pub(crate) fn check(text: &[u8]) -> Result<(), ProtocolError> {
+pub(crate) fn check(text: &[u8], is_ascii: bool) -> Result<(), ProtocolError> {
+    if is_ascii {
+        return Ok(());
+    }
     simdutf8::basic::from_utf8(text).map(drop).map_err(|_| ProtocolError::InvalidUtf8)
 }
 
@@ -113,7 +119,8 @@ mod tests {
                     let mut so_far = 0;
                     let mut failed = false;
                     for end in [first, second, sample.len()] {
-                        failed = failed || text.push(&sample[so_far..end]).is_err();
+                        let piece = &sample[so_far..end];
+                        failed = failed || text.push(piece, piece.is_ascii()).is_err();
                         so_far = end;
                         assert_eq!(!failed, oracle(&sample[..end]).0, "{sample:x?} up to {end}");
                     }
@@ -128,7 +135,7 @@ mod tests {
         for &sample in SAMPLES {
             let mut text = TextCheck::default();
             for end in 1..=sample.len() {
-                let result = text.push(&sample[end - 1..end]);
+                let result = text.push(&sample[end - 1..end], false);
                 assert_eq!(result.is_ok(), oracle(&sample[..end]).0, "{sample:x?} up to {end}");
                 if result.is_err() {
                     break;
@@ -140,7 +147,7 @@ mod tests {
     #[test]
     fn s8_1_is_ready_for_the_next_text() {
         let mut text = TextCheck::default();
-        assert!(text.push(b"\xc3").is_ok() && text.finish().is_err());
-        assert!(text.push(b"ok").is_ok() && text.finish().is_ok());
+        assert!(text.push(b"\xc3", false).is_ok() && text.finish().is_err());
+        assert!(text.push(b"ok", true).is_ok() && text.finish().is_ok());
     }
 }
