@@ -79,7 +79,7 @@ pub trait Socket {
     /// The time.
     fn now(&self) -> Instant;
 
-    /// Ready once the deadline has passed.
+    /// Ready once the deadline has passed, which it had not by [`now`](Self::now) a moment ago.
     fn poll_sleep(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()>;
 
     /// Asks something that is not to wait, outside the task that the socket belongs to: what is pending arranges
