@@ -641,7 +641,7 @@ const WORKING: usize = 16 * 1024 * 1024;
 const WAITING: usize = 8;
 
 /// What a connection is lent to read into, and to write from.
-const BLOCK: usize = 128 * 1024;
+const BLOCK: usize = 132 * 1024;
 
 /// More than the server can be expected to mind.
 const ATTACKERS: usize = 200;

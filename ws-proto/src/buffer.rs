@@ -26,9 +26,9 @@ impl Buffer {
         Self { storage: Vec::new(), start: 0, end: 0, origin }
     }
 
-    /// Size of the storage a buffer starts with, in bytes. One read of this size takes in whole batches of
-    /// small messages and several large ones.
-    pub(crate) const BLOCK: usize = 128 * 1024;
+    /// Size of the storage a buffer starts with, in bytes. One read of this size takes in whole batches of small
+    /// messages and several large ones: two of 64 KiB, or eight of 16 KiB, with their headers.
+    pub(crate) const BLOCK: usize = 132 * 1024;
 
     /// Appends a piece.
     #[inline]
@@ -138,9 +138,9 @@ impl Buffer {
         self.start == self.end
     }
 
-    /// Moves the first `len` pending bytes out, without a copy unless that would pin more than twice their memory.
+    /// Moves the first `len` pending bytes out, without a copy unless that would pin much more than twice as many.
     pub(crate) fn take(&mut self, len: usize) -> Bytes {
-        if self.storage.len() / 2 > len {
+        if self.storage.len() > 2 * len + len / 8 {
             let bytes = Bytes::copy_from_slice(&self.pending()[..len]);
             self.consume(len);
             return bytes;

@@ -75,7 +75,7 @@ async fn echo<K: Socket>(mut ws: WebSocket<K>) -> Result<(), Error> {
     while let Some((event, sender)) = ws.recv_split().await? {
         match event {
             Event::Text(text) => sender.send_text(text)?,
-            Event::Binary(payload) if payload.len() < LONG => sender.send_binary(payload)?,
+            Event::Binary(payload) if payload.len() <= LONG => sender.send_binary(payload)?,
             Event::Binary(_) => {
                 if let Some(message) = ws.take_message() {
                     ws.feed(message).await?;
@@ -94,5 +94,6 @@ async fn share<K: Socket>(mut ws: WebSocket<K>, clients: &Clients) -> Result<(),
     Ok(())
 }
 
-/// From this length on a message is answered with its own memory, uncopied.
+/// Up to this length a message is answered with a copy, so that several leave in one write; a longer one with its own
+/// memory.
 const LONG: usize = 64 * 1024;
