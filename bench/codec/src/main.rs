@@ -164,7 +164,7 @@ fn make(lib: &str, src: Arc<Vec<u8>>, size: usize, kind: &str) -> Run {
                         let (event, sender) = ws.split_mut();
                         match event {
                             Some(Event::Text(text)) => sender.send_text(text).expect("send"),
-                            Some(Event::Binary(payload)) if payload.len() < CHUNK => {
+                            Some(Event::Binary(payload)) if payload.len() <= CHUNK => {
                                 sender.send_binary(payload).expect("send");
                             }
                             _ => {
