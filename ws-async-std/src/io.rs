@@ -89,10 +89,9 @@ mod tests {
     use std::{
         sync::{
             Arc,
-            atomic::{AtomicBool, Ordering},
+            mpsc::{self, Receiver, SyncSender},
         },
         task::Wake,
-        thread,
         time::Duration,
     };
 
@@ -100,43 +99,40 @@ mod tests {
 
     use super::*;
 
-    #[derive(Default)]
-    struct Woken(AtomicBool);
+    /// Tells of being woken; once is enough.
+    struct Bell(SyncSender<()>);
 
-    impl Wake for Woken {
+    impl Wake for Bell {
         fn wake(self: Arc<Self>) {
-            self.0.store(true, Ordering::Release);
+            let _ = self.0.try_send(());
         }
     }
 
-    fn asked_by(io: &mut Io<Cursor<Vec<u8>>>, woken: &Arc<Woken>, deadline: Instant) -> Poll<()> {
-        io.poll_sleep(&mut Context::from_waker(&Arc::clone(woken).into()), deadline)
+    fn bell() -> (Waker, Receiver<()>) {
+        let (rings, heard) = mpsc::sync_channel(1);
+        (Arc::new(Bell(rings)).into(), heard)
     }
 
-    fn wait_for(io: &Io<Cursor<Vec<u8>>>, woken: &Woken) {
-        let give_up = io.now() + Duration::from_secs(30);
-        while !woken.0.load(Ordering::Acquire) {
-            assert!(io.now() < give_up, "it was not woken");
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
+    const LIMIT: Duration = Duration::from_secs(30);
 
     #[test]
     fn the_timer_wakes_who_asked_last() {
         let mut io = Io::new(Cursor::new(Vec::new()));
-        let [first, second] = [Arc::<Woken>::default(), Arc::default()];
-        let deadline = io.now() + Duration::from_millis(300);
-        assert!(asked_by(&mut io, &first, deadline).is_pending());
-        assert!(asked_by(&mut io, &second, deadline).is_pending());
-        assert!(asked_by(&mut io, &second, deadline).is_pending());
-        wait_for(&io, &second);
-        assert!(io.now() >= deadline);
-        assert!(!first.0.load(Ordering::Acquire));
+        let mut is_pending =
+            |waker: &Waker, at: Instant| io.poll_sleep(&mut Context::from_waker(waker), at).is_pending();
+        let clock = Io::new(Cursor::new(Vec::new()));
+        let now = clock.now();
+        let [(first, first_heard), (second, second_heard), (third, third_heard)] = [bell(), bell(), bell()];
+        let deadline = now + Duration::from_millis(300);
+        assert!(is_pending(&first, deadline));
+        assert!(is_pending(&second, deadline));
+        assert!(is_pending(&second, deadline));
+        assert_eq!(second_heard.recv_timeout(LIMIT), Ok(()));
+        assert!(clock.now() >= deadline);
+        assert!(first_heard.try_recv().is_err());
         // Another deadline, for the same task, and an earlier one.
-        let third = Arc::<Woken>::default();
-        let now = io.now();
-        assert!(asked_by(&mut io, &third, now + Duration::from_secs(900)).is_pending());
-        assert!(asked_by(&mut io, &third, now + Duration::from_millis(50)).is_pending());
-        wait_for(&io, &third);
+        assert!(is_pending(&third, now + Duration::from_secs(900)));
+        assert!(is_pending(&third, deadline + Duration::from_millis(500)));
+        assert_eq!(third_heard.recv_timeout(LIMIT), Ok(()));
     }
 }

@@ -129,11 +129,9 @@ mod tests {
         for len in [LONG, LONG + 77] {
             let mut ascii = vec![b'a'; len];
             Mask::new(key).apply(&mut ascii);
-            let step = 1 + len / 40;
-            for at in (0..len).step_by(step).chain([len - 1]) {
+            assert!(Mask::new(key).apply(&mut ascii.clone()), "{len} bytes");
+            for at in 0..len {
                 let mut data = ascii.clone();
-                assert!(Mask::new(key).apply(&mut data), "{len} bytes");
-                data = ascii.clone();
                 data[at] ^= 0x80;
                 assert!(!Mask::new(key).apply(&mut data), "{len} bytes, the one at {at}");
             }
