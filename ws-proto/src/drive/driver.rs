@@ -272,11 +272,6 @@ impl<S: Socket> Driver<S> {
         self.wakers.writer.hears(answer)
     }
 
-    /// Who waits for the socket.
-    pub(super) fn wakers(&self) -> &Wakers {
-        &self.wakers
-    }
-
     /// Goes on until the client's request is there.
     ///
     /// # Errors
@@ -521,6 +516,13 @@ impl<S: Socket> Driver<S> {
         };
         trace::handshake_failed(&error);
         error
+    }
+}
+
+impl<S> Driver<S> {
+    /// Who waits for the socket.
+    pub(super) fn wakers(&self) -> &Wakers {
+        &self.wakers
     }
 }
 

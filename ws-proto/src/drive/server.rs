@@ -200,9 +200,7 @@ impl<L: Listen> Server<L> {
                 }
                 let (stream, peer) = ready!(self.poll_stream(cx));
                 let handler = Arc::clone(&handler);
-                self.spawn(stream, peer, |connection, request| async move {
-                    handler(connection, request).await;
-                });
+                self.spawn(stream, peer, move |connection, request| handler(connection, request));
             }
             yield_now(cx)
         })

@@ -32,27 +32,29 @@ use crate::{
 };
 
 /// An endpoint that more than its own task sends through.
+///
+/// In this order, so that what each wait and each broadcast touches lies together, of a thousand connections.
 #[repr(C)]
 pub(super) struct Shared<K> {
-    state: Mutex<State<K>>,
     /// Whether there is mail: asked before the lock is taken.
     mail: AtomicBool,
-    /// What the endpoint had queued when it was last seen.
+    /// What the endpoint in hand had queued when it was last seen.
     queued: AtomicUsize,
+    state: Mutex<State<K>>,
 }
 
-/// In this order, so that the endpoint lies beside the lock: a broadcast reads both, of a thousand connections.
 #[repr(C)]
 struct State<K> {
     /// The endpoint, while its task waits, or of two halves.
     endpoint: Option<Box<Endpoint<K>>>,
-    mailbox: Mailbox,
-    high_water: usize,
+    /// Whether the endpoint in hand takes messages.
     is_open: bool,
-    /// Whom mail concerns.
-    wakers: Wakers,
     /// Of two halves the one that reads is gone.
     reader_gone: bool,
+    high_water: usize,
+    mailbox: Mailbox,
+    /// Who waits with the endpoint in hand.
+    wakers: Wakers,
 }
 
 /// What others sent while the endpoint was in hand, or had no room; bounded as its queue.
@@ -89,14 +91,14 @@ impl<K> Shared<K> {
     pub(super) fn new(sender: &Sender) -> Self {
         let state = State {
             endpoint: None,
-            mailbox: Mailbox::default(),
-            high_water: sender.high_water(),
             is_open: sender.is_open(),
-            wakers: Wakers::default(),
             reader_gone: false,
+            high_water: sender.high_water(),
+            mailbox: Mailbox::default(),
+            wakers: Wakers::default(),
         };
         let queued = AtomicUsize::new(sender.buffered_amount());
-        Self { state: Mutex::new(state), mail: AtomicBool::new(false), queued }
+        Self { mail: AtomicBool::new(false), queued, state: Mutex::new(state) }
     }
 
     /// A panic of a waker leaves the state as it should be.
@@ -110,7 +112,10 @@ impl<K> Shared<K> {
         if hand.is_none() {
             let mut state = self.lock();
             *hand = state.endpoint.take();
-            self.note(hand.as_ref().map_or(0, |endpoint| endpoint.connection.buffered_amount()));
+            if let Some(endpoint) = hand {
+                state.is_open = endpoint.connection.sender().is_open();
+                self.note(endpoint.connection.buffered_amount());
+            }
         }
     }
 
@@ -125,7 +130,7 @@ impl<K> Shared<K> {
     pub(super) fn reader_leaves(&self) {
         let mut state = self.lock();
         state.reader_gone = true;
-        let mut wakers = state.wakers.clone();
+        let mut wakers = state.wakers().clone();
         drop(state);
         wakers.wake();
     }
@@ -183,7 +188,15 @@ impl<K: Socket> Shared<K> {
         ask: impl FnMut(&mut Endpoint<K>, &mut Context<'_>) -> Poll<T>,
         cx: &mut Context<'_>,
     ) -> Poll<T> {
-        self.ask_or_lock(endpoint, ask, cx).map_or(Poll::Pending, Poll::Ready)
+        match self.ask_or_lock(endpoint, ask, cx) {
+            Ok(answer) => Poll::Ready(answer),
+            Err(mut state) => {
+                state.wakers.copy_from(endpoint.driver.wakers());
+                state.is_open = endpoint.connection.sender().is_open();
+                self.note(endpoint.connection.buffered_amount());
+                Poll::Pending
+            }
+        }
     }
 
     /// The answer, or the lock if it has to be waited for and no mail has come that would leave before.
@@ -206,9 +219,6 @@ impl<K: Socket> Shared<K> {
             }
             let mut state = self.lock();
             if !state.mailbox.deliver(endpoint, &self.mail) {
-                state.wakers.copy_from(endpoint.driver.wakers());
-                state.is_open = endpoint.connection.sender().is_open();
-                self.note(endpoint.connection.buffered_amount());
                 return Err(state);
             }
         }
@@ -236,17 +246,16 @@ impl<K: Socket> Shared<K> {
         cx: &mut Context<'_>,
     ) -> Poll<T> {
         let mut guard = self.lock();
-        let State { endpoint, mailbox, wakers, .. } = &mut *guard;
+        let State { endpoint, mailbox, .. } = &mut *guard;
         let endpoint = endpoint.as_mut().expect(IN_PLACE);
         mailbox.deliver(endpoint, &self.mail);
         loop {
             let answer = ask(endpoint, cx);
             let delivered = mailbox.deliver(endpoint, &self.mail);
-            wakers.copy_from(endpoint.driver.wakers());
             if answer.is_pending() && delivered {
                 continue;
             }
-            let wakers = delivered.then(|| wakers.clone());
+            let wakers = delivered.then(|| endpoint.driver.wakers().clone());
             drop(guard);
             // This half may be done, so the other one is to write it.
             if let Some(mut wakers) = wakers {
@@ -263,7 +272,7 @@ impl<K: Socket> Shared<K> {
 
     /// Has the tasks of both halves look again.
     pub(super) fn wake(&self) {
-        let mut wakers = self.lock().wakers.clone();
+        let mut wakers = self.lock().wakers().clone();
         wakers.wake();
     }
 
@@ -325,6 +334,13 @@ impl Mailbox {
     fn clear(&mut self) {
         self.mail.clear();
         self.len = 0;
+    }
+}
+
+impl<K> State<K> {
+    /// Whom mail concerns. With the endpoint in hand and nobody waiting, mail is seen to by the next wait.
+    fn wakers(&self) -> &Wakers {
+        self.endpoint.as_ref().map_or(&self.wakers, |endpoint| endpoint.driver.wakers())
     }
 }
 
@@ -413,7 +429,7 @@ impl<K: Socket + Send> Member for Shared<K> {
             },
             Some(_) | None => state.keep(mail, queued, &self.mail)?,
         }
-        let wakers = wakes.then(|| state.wakers.clone());
+        let wakers = wakes.then(|| state.wakers().clone());
         drop(guard);
         if let Some(mut wakers) = wakers {
             wakers.wake();
