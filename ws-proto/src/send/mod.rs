@@ -368,6 +368,7 @@ impl Sender {
         }
     }
 
+    #[inline(never)] // the others are faster without its needs
     fn push_deflated(&mut self, opcode: Opcode, payload: &[u8]) {
         let Some(deflater) = &mut self.deflater else { return };
         let key = self.keys.as_mut().map(|keys| keys.next());
@@ -383,9 +384,16 @@ impl Sender {
 
     #[inline]
     fn push(&mut self, first: First, payload: &[u8]) {
-        let key = self.keys.as_mut().map(|keys| keys.next());
-        self.queue.push(first, payload, key);
+        match &mut self.keys {
+            Some(keys) => push_masked(&mut self.queue, first, payload, keys.next()),
+            None => self.queue.push(first, payload, None),
+        }
     }
+}
+
+#[inline(never)] // as `push_deflated`
+fn push_masked(queue: &mut Queue, first: First, payload: &[u8], key: [u8; 4]) {
+    queue.push(first, payload, Some(key));
 }
 
 /// Getters.
