@@ -127,6 +127,86 @@ pub fn response(head: &str, extensions: Option<&str>) -> Option<String> {
     Some(r)
 }
 
+/// What no WebSocket echo over two buffers can do without: of each frame that came whole it reads the header, unmasks
+/// the payload where it lies, and copies it behind a header of its own. No checks, no limits, and nothing but messages.
+///
+/// Gives how many bytes of `input` that were and how many are in `output`, which must be as long.
+pub fn answer(input: &mut [u8], output: &mut [u8]) -> (usize, usize) {
+    let (mut at, mut made) = (0, 0);
+    loop {
+        let frame = &mut input[at..];
+        let [first, second, ..] = *frame else { return (at, made) };
+        let (header_len, len) = match (second & 0x7f, &*frame) {
+            (126, &[_, _, a, b, ..]) => (8, u16::from_be_bytes([a, b]).into()),
+            (127, [_, _, len @ ..]) => match len.first_chunk() {
+                Some(len) => (14, u64::from_be_bytes(*len) as usize),
+                None => return (at, made),
+            },
+            (126, _) => return (at, made),
+            (len, _) => (6, usize::from(len)),
+        };
+        let Some((header, payload)) = frame.split_at_mut_checked(header_len) else { return (at, made) };
+        let Some(payload) = payload.get_mut(..len) else { return (at, made) };
+        let key = u64::from(u32::from_ne_bytes(*header.last_chunk().expect("a header ends with its key")));
+        let (words, tail) = payload.as_chunks_mut::<8>();
+        for word in words {
+            *word = (u64::from_ne_bytes(*word) ^ (key << 32 | key)).to_ne_bytes();
+        }
+        for (byte, key) in tail.iter_mut().zip(key.to_ne_bytes()[..4].iter().cycle()) {
+            *byte ^= key;
+        }
+        let space = &mut output[made..];
+        let unmasked = header_len - 4;
+        space[..unmasked].copy_from_slice(&header[..unmasked]);
+        (space[0], space[1]) = (first, second & 0x7f);
+        space[unmasked..unmasked + len].copy_from_slice(payload);
+        at += header_len + len;
+        made += unmasked + len;
+    }
+}
+
+/// A connection's bytes on their way to [`answer`] and back.
+pub struct Frames {
+    input: Vec<u8>,
+    output: Vec<u8>,
+    len: usize,
+    is_open: bool,
+}
+
+impl Frames {
+    pub fn new(buf: usize) -> Self {
+        Self { input: vec![0; buf], output: vec![0; buf], len: 0, is_open: false }
+    }
+
+    /// Where the next read goes.
+    pub fn space(&mut self) -> &mut [u8] {
+        if self.len == self.input.len() {
+            self.input.resize(2 * self.len, 0);
+            self.output.resize(2 * self.len, 0);
+        }
+        &mut self.input[self.len..]
+    }
+
+    /// What is to be written now that so many bytes were read: first the answer to the handshake, then frames.
+    pub fn answer(&mut self, read: usize) -> &[u8] {
+        self.len += read;
+        if !self.is_open {
+            let Ok(head) = std::str::from_utf8(&self.input[..self.len]) else { return &[] };
+            if !head.ends_with("\r\n\r\n") {
+                return &[];
+            }
+            let answer = response(head, None).unwrap_or_default();
+            (self.is_open, self.len) = (true, 0);
+            self.output[..answer.len()].copy_from_slice(answer.as_bytes());
+            return &self.output[..answer.len()];
+        }
+        let (used, made) = answer(&mut self.input[..self.len], &mut self.output);
+        self.input.copy_within(used..self.len, 0);
+        self.len -= used;
+        &self.output[..made]
+    }
+}
+
 #[cfg(feature = "tokio")]
 mod tk {
     use super::*;

@@ -1,5 +1,6 @@
 //! Echoes bytes as they are with one epoll loop and no runtime: the ceiling
-//! for anything, what a C event loop can reach.
+//! for anything, what a C event loop can reach. `--opt frames=1`: frames, as
+//! `common::answer` does.
 use common::*;
 use std::collections::HashMap;
 use std::os::fd::AsRawFd;
@@ -8,6 +9,7 @@ struct Conn {
     out: Vec<u8>,
     pos: usize,
     armed: bool,
+    frames: Option<Frames>,
 }
 
 fn main() {
@@ -46,7 +48,8 @@ fn main() {
                         );
                         let mut ev = libc::epoll_event { events: libc::EPOLLIN as u32, u64: c as u64 };
                         libc::epoll_ctl(ep, libc::EPOLL_CTL_ADD, c, &mut ev);
-                        conns.insert(c, Conn { out: Vec::new(), pos: 0, armed: false });
+                        let frames = args.opt("frames").map(|_| Frames::new(buf.len()));
+                        conns.insert(c, Conn { out: Vec::new(), pos: 0, armed: false, frames });
                     }
                     continue;
                 }
@@ -60,13 +63,22 @@ fn main() {
                 if events & (libc::EPOLLIN | libc::EPOLLHUP | libc::EPOLLERR) as u32 == 0 {
                     continue;
                 }
-                let r = libc::read(fd, buf.as_mut_ptr() as *mut _, buf.len());
+                let c = conns.get_mut(&fd).unwrap();
+                let mut frames = c.frames.take();
+                let space = frames.as_mut().map_or(&mut buf[..], |frames| frames.space());
+                let r = libc::read(fd, space.as_mut_ptr() as *mut _, space.len());
                 if r <= 0 {
                     if r < 0 && *libc::__errno_location() == libc::EAGAIN {
+                        c.frames = frames;
                         continue;
                     }
                     libc::close(fd);
                     conns.remove(&fd);
+                    continue;
+                }
+                if let Some(mut frames) = frames {
+                    send(ep, fd, c, frames.answer(r as usize));
+                    c.frames = Some(frames);
                     continue;
                 }
                 let data = &buf[..r as usize];
