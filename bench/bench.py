@@ -273,13 +273,22 @@ class Server:
             first = 0 if self.is_warm else self.spec.get("warmup_ms", 0)
             command += ["--warmup-ms", str(max(first, args.warmup_ms)), "--measure-ms", str(args.measure_ms)]
         self.is_warm = True
+        before = ticks(self.process.pid)
         try:
             done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=LOAD_SECONDS)
-            return json.loads(done.stdout.splitlines()[-1])
+            result = json.loads(done.stdout.splitlines()[-1])
+            user, system = (after - at for after, at in zip(ticks(self.process.pid), before, strict=True))
+            return {**result, "server_user_share": user / max(user + system, 1)}
         except subprocess.TimeoutExpired:
             return {"error": f"not done after {LOAD_SECONDS} s"}
         except (IndexError, ValueError):
             return {"error": f"the load generator ended with {done.returncode}: {done.stderr[-200:]}"}
+
+
+def ticks(pid):
+    """What a process has run in user mode and in the kernel: whole ticks, so only long runs tell."""
+    stat = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    return [int(field) for field in stat.rpartition(")")[2].split()[11:13]]
 
 
 def free_port():

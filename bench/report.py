@@ -11,6 +11,7 @@ from collections import namedtuple
 from html import escape
 
 CPU = "server_cpu_us_per_msg"
+USER = "server_user_share"
 
 Spread = namedtuple("Spread", "low median high")  # quartiles around the median
 
@@ -43,6 +44,12 @@ def spread(values):
 def median(rounds, key):
     values = [result[key] for result in rounds.values() if result.get(key) is not None]
     return statistics.median(values) if values else None
+
+
+def user_ns(rounds):
+    """What of the CPU time a message takes was spent in user mode; of all rounds together, as shares are coarse."""
+    known = [result[CPU] * result[USER] * 1000 for result in rounds.values() if USER in result]
+    return statistics.fmean(known) if known else None
 
 
 def ratios(rounds, others, key=CPU):
@@ -158,8 +165,11 @@ def paired(run, scenarios, first, second):
             values = ratios(results[first], results[second], key_of(scenario))
             ratio = spread(values)
             less = sum(value < 1 for value in values)
-            rows.append([scenario["id"], *(f"{value:.3f}" for value in ratio), f"{less} of {len(values)}"])
+            row = [scenario["id"], *(f"{value:.3f}" for value in ratio), f"{less} of {len(values)}"]
+            row += [number(median(results[second], key_of(scenario)) * 1000, 0)]
+            rows.append(row + [number(user_ns(results[name]), 0) for name in (first, second)])
     head = [f"{first} / {second}", "first quartile", "median", "third quartile", "rounds with less"]
+    head += ["ns, the other", "in user mode, ours", "the other"]
     return table(head, rows)
 
 

@@ -94,7 +94,12 @@ class Tables(unittest.TestCase):
 
     def test_a_pair_is_counted_round_by_round(self):
         text = report.paired(run({"ours": [1, 3, 1], "fast": [2, 2, 2]}), [SCENARIO], "ours", "fast")
-        self.assertIn("| b16 | 0.500 | 0.500 | 1.000 | 2 of 3 |", text)
+        self.assertIn("| b16 | 0.500 | 0.500 | 1.000 | 2 of 3 | 2,000 | - | - |", text)
+
+    def test_time_in_user_mode_is_that_of_all_rounds_together(self):
+        rounds = {turn: {report.CPU: 2.0, report.USER: share} for turn, share in enumerate((0.1, 0.0, 0.2))}
+        self.assertAlmostEqual(report.user_ns(rounds), 200)
+        self.assertIsNone(report.user_ns({0: {report.CPU: 2.0}}))
 
     def test_faults_are_told(self):
         found = run({"ours": [1, 1], "slow": [None]})
