@@ -364,9 +364,7 @@ impl<S: Socket> Driver<S> {
     /// Ready once all output is written and flushed, and the socket shut down if it is to be.
     pub(super) fn poll_write<M: Machine>(&mut self, machine: &mut M, cx: &mut Context<'_>) -> Poll<()> {
         while machine.wants_write() {
-            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-            let count = machine.output(&mut slices);
-            match ready!(self.socket.poll_write(cx, &slices[..count])) {
+            match ready!(self.poll_write_some(machine, cx)) {
                 Ok(0) => self.fail_write(machine, io::ErrorKind::WriteZero.into()),
                 Ok(len) => {
                     machine.consume(len);
@@ -395,6 +393,26 @@ impl<S: Socket> Driver<S> {
             self.shut_down = true;
         }
         Poll::Ready(())
+    }
+
+    /// Writes once. Most output is one slice, and a wait has no time to make room for more.
+    fn poll_write_some<M: Machine>(&mut self, machine: &M, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut slices = [IoSlice::new(&[]); 2];
+        match machine.output(&mut slices) {
+            1 => self.socket.poll_write(cx, &slices[..1]),
+            _ => self.poll_write_vectored(machine, cx),
+        }
+    }
+
+    #[inline(never)]
+    fn poll_write_vectored<M: Machine>(
+        &mut self,
+        machine: &M,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let count = machine.output(&mut slices);
+        self.socket.poll_write(cx, &slices[..count])
     }
 
     /// Sends a prepared message, past the queue if that is empty. Ready if all that was queued is written.
