@@ -13,12 +13,14 @@ use ws_proto::drive::{ReadBytes, WriteBytes};
 /// [`MessageWriter`](crate::MessageWriter) with the traits of `futures-io`.
 ///
 /// ```no_run
-/// use async_std::net::TcpStream;
+/// use std::net::TcpStream;
+///
+/// use async_io::Async;
 /// use futures_util::{AsyncReadExt, AsyncWriteExt, future::try_join, io::copy};
 /// use ws_async_std::{AsyncIo, ByteStream, Transport, WebSocket};
 ///
 /// # async fn example(ws: WebSocket) -> std::io::Result<()> {
-/// let target = Transport::from(TcpStream::connect("127.0.0.1:25").await?);
+/// let target = Transport::from(Async::<TcpStream>::connect(([127, 0, 0, 1], 25)).await?);
 /// let (from_client, mut to_client) = AsyncIo(ByteStream::new(ws)).split();
 /// let (from_target, mut to_target) = target.split();
 /// let up = async {

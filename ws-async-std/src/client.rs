@@ -1,9 +1,9 @@
 //! Clients: over connections of their own ([`connect`], [`Connector`], [`Reconnect`]), or over any stream ([`client`]).
 
-use std::{io, time::Instant};
+use std::{io, net::TcpStream, time::Instant};
 
-use async_io::Timer;
-use async_std::net::TcpStream;
+use async_io::{Async, Timer};
+use async_std::net::ToSocketAddrs;
 use futures_io::{AsyncRead, AsyncWrite};
 use ws_proto::{
     ClientConfig, Error,
@@ -93,7 +93,7 @@ where
 /// ```no_run
 /// use ws_async_std::{Config, Connection, Transport, WebSocket, seed};
 ///
-/// # fn example(upgraded: async_std::net::TcpStream) -> std::io::Result<()> {
+/// # fn example(upgraded: async_io::Async<std::net::TcpStream>) -> std::io::Result<()> {
 /// let connection = Connection::client(&Config::default(), seed()?, std::time::Instant::now());
 /// let ws = WebSocket::from_upgraded(Transport::from(upgraded), connection);
 /// # Ok(())
@@ -126,15 +126,23 @@ impl Connect for AsyncStd {
     type Tls = Tls;
 
     async fn tcp(host: &str, port: u16) -> io::Result<Transport> {
-        let stream = TcpStream::connect((host, port)).await?;
-        // Frames are gathered before they are written; waiting for more would only delay them.
-        let _ = stream.set_nodelay(true);
-        Ok(stream.into())
+        let mut why = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+        for address in (host, port).to_socket_addrs().await? {
+            match Async::<TcpStream>::connect(address).await {
+                Ok(stream) => {
+                    // Frames are gathered before they are written; waiting for more would only delay them.
+                    let _ = stream.get_ref().set_nodelay(true);
+                    return Ok(stream.into());
+                }
+                Err(error) => why = error,
+            }
+        }
+        Err(why)
     }
 
     #[cfg(unix)]
     async fn unix(path: &std::path::Path) -> io::Result<Transport> {
-        Ok(async_std::os::unix::net::UnixStream::connect(path).await?.into())
+        Ok(Async::<std::os::unix::net::UnixStream>::connect(path).await?.into())
     }
 
     #[cfg(feature = "rustls")]

@@ -73,12 +73,12 @@ pub use client::{AsyncStd, Connector, Reconnect, Tls, client, connect, connect_w
 pub use futures_rustls::rustls;
 pub use io::Io;
 pub use server::{Listener, accept, accept_with};
-pub use transport::Transport;
+pub use transport::{AsyncSocket, Transport};
 
 /// A WebSocket connection over any stream of `futures-io`: see [`ws_proto::drive::WebSocket`] for what it does.
 ///
-/// It relies on `poll_close` to shut down the sending half, which the streams of async-std and `async_io::Async` leave
-/// undone: they become a [`Transport`] first.
+/// It relies on `poll_close` to shut down the sending half, which `async_io::Async` and the streams of async-std leave
+/// undone: the first become a [`Transport`], the others an `Async` before that.
 pub type WebSocket<S = Transport> = ws_proto::drive::WebSocket<Io<S>>;
 
 /// A listening WebSocket server: see [`ws_proto::drive::Server`] for what it does.

@@ -1,21 +1,17 @@
-//! Servers: a listener of async-std's for [`Server`](crate::Server), or a handshake on any stream ([`accept`]).
+//! Servers: a listener for [`Server`](crate::Server), or a handshake on any stream ([`accept`]).
 
+#[cfg(unix)]
+use std::os::unix::net::UnixListener;
 use std::{
     fmt, io,
-    net::SocketAddr,
-    pin::Pin,
+    net::{SocketAddr, TcpListener},
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use async_io::Timer;
-#[cfg(unix)]
-use async_std::os::unix::net::UnixListener;
-use async_std::{
-    net::{TcpListener, ToSocketAddrs},
-    task,
-};
+use async_io::{Async, Timer};
+use async_std::{net::ToSocketAddrs, task};
 use futures_io::{AsyncRead, AsyncWrite};
 use socket2::{Domain, Socket, Type};
 use ws_proto::{
@@ -56,30 +52,28 @@ where
 /// What a [`Server`](crate::Server) listens to: TCP or a Unix socket, with or without TLS.
 ///
 /// ```no_run
+/// # use std::os::unix::net::UnixListener;
+/// # use async_io::Async;
 /// # use ws_async_std::{Listener, Server, ServerConfig};
 /// # #[cfg(unix)]
 /// # async fn example() -> std::io::Result<()> {
-/// let listener = async_std::os::unix::net::UnixListener::bind("/run/chat.sock").await?;
+/// let listener = Async::<UnixListener>::bind("/run/chat.sock")?;
 /// let server = Server::new(listener, ServerConfig::default());
 /// # Ok(())
 /// # }
 /// ```
 pub struct Listener {
     kind: Kind,
-    /// The wait for the next stream, kept from one poll to the next.
-    accepting: Option<Accepting>,
     #[cfg(feature = "rustls")]
     tls: Option<crate::tls::Acceptor>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Kind {
-    Tcp(Arc<TcpListener>),
+    Tcp(Async<TcpListener>),
     #[cfg(unix)]
-    Unix(Arc<UnixListener>),
+    Unix(Async<UnixListener>),
 }
-
-type Accepting = Pin<Box<dyn Future<Output = io::Result<(Transport, Option<SocketAddr>)>> + Send>>;
 
 impl Listener {
     /// Listens at an address; port 0 lets the system choose.
@@ -94,7 +88,6 @@ impl Listener {
     fn of(kind: Kind) -> Self {
         Self {
             kind,
-            accepting: None,
             #[cfg(feature = "rustls")]
             tls: None,
         }
@@ -108,26 +101,26 @@ impl Listener {
     }
 }
 
-fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+fn listen(address: SocketAddr, backlog: u32) -> io::Result<Async<TcpListener>> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     // A server that was restarted is to have its port again; elsewhere this would let others have it, too.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(backlog.try_into().unwrap_or(i32::MAX))?;
-    Ok(std::net::TcpListener::from(socket).into())
+    Async::new(socket.into())
 }
 
-impl From<TcpListener> for Listener {
-    fn from(listener: TcpListener) -> Self {
-        Self::of(Kind::Tcp(listener.into()))
+impl From<Async<TcpListener>> for Listener {
+    fn from(listener: Async<TcpListener>) -> Self {
+        Self::of(Kind::Tcp(listener))
     }
 }
 
 #[cfg(unix)]
-impl From<UnixListener> for Listener {
-    fn from(listener: UnixListener) -> Self {
-        Self::of(Kind::Unix(listener.into()))
+impl From<Async<UnixListener>> for Listener {
+    fn from(listener: Async<UnixListener>) -> Self {
+        Self::of(Kind::Unix(listener))
     }
 }
 
@@ -138,16 +131,33 @@ impl fmt::Debug for Listener {
 }
 
 impl Kind {
-    async fn accept(self) -> io::Result<(Transport, Option<SocketAddr>)> {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Transport, Option<SocketAddr>)>> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, address) = listener.accept().await?;
+                let (stream, address) = ready!(poll_ask(listener, TcpListener::accept, cx))?;
                 // Frames are gathered before they are written; waiting for more would only delay them.
                 let _ = stream.set_nodelay(true);
-                Ok((stream.into(), Some(address)))
+                Poll::Ready(Ok((Async::new(stream)?.into(), Some(address))))
             }
             #[cfg(unix)]
-            Self::Unix(listener) => Ok((listener.accept().await?.0.into(), None)),
+            Self::Unix(listener) => {
+                let (stream, _) = ready!(poll_ask(listener, UnixListener::accept, cx))?;
+                Poll::Ready(Ok((Async::new(stream)?.into(), None)))
+            }
+        }
+    }
+}
+
+/// Asks a listener until it has an answer, waiting where it would block.
+fn poll_ask<T, O>(
+    listener: &Async<T>,
+    ask: impl Fn(&T) -> io::Result<O>,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<O>> {
+    loop {
+        match ask(listener.get_ref()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(listener.poll_readable(cx))?,
+            answer => return Poll::Ready(answer),
         }
     }
 }
@@ -163,17 +173,14 @@ impl Listen for Listener {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         match &self.kind {
-            Kind::Tcp(listener) => listener.local_addr(),
+            Kind::Tcp(listener) => listener.get_ref().local_addr(),
             #[cfg(unix)]
             Kind::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Transport, Peer)>> {
-        let accepting = self.accepting.get_or_insert_with(|| Box::pin(self.kind.clone().accept()));
-        let accepted = ready!(accepting.as_mut().poll(cx));
-        self.accepting = None;
-        let (stream, address) = accepted?;
+        let (stream, address) = ready!(self.kind.poll_accept(cx))?;
         #[cfg(feature = "rustls")]
         let is_secure = self.tls.is_some();
         #[cfg(not(feature = "rustls"))]

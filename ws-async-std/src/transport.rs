@@ -1,13 +1,16 @@
 //! [`Transport`]: what the connections of [`Server`](crate::Server) and [`connect`](crate::connect) run over.
 
+#[cfg(unix)]
+use std::os::unix::net::UnixStream;
 use std::{
-    io::{self, IoSlice},
-    net::{Shutdown, SocketAddr},
+    io::{self, IoSlice, Read},
+    net::{Shutdown, SocketAddr, TcpStream},
+    ops::Deref,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use async_std::net::TcpStream;
+use async_io::{Async, IoSafe};
 use futures_io::{AsyncRead, AsyncWrite};
 
 /// A stream to the peer, as a server accepts or a client makes it.
@@ -15,10 +18,10 @@ use futures_io::{AsyncRead, AsyncWrite};
 #[non_exhaustive]
 pub enum Transport {
     /// Plain TCP.
-    Tcp(TcpStream),
+    Tcp(AsyncSocket<TcpStream>),
     /// A socket of the file system.
     #[cfg(unix)]
-    Unix(async_std::os::unix::net::UnixStream),
+    Unix(AsyncSocket<UnixStream>),
     /// TLS over one of the others.
     #[cfg(feature = "rustls")]
     Tls(Box<futures_rustls::TlsStream<Self>>),
@@ -48,16 +51,16 @@ impl Transport {
     }
 }
 
-impl From<TcpStream> for Transport {
-    fn from(stream: TcpStream) -> Self {
-        Self::Tcp(stream)
+impl From<Async<TcpStream>> for Transport {
+    fn from(stream: Async<TcpStream>) -> Self {
+        Self::Tcp(stream.into())
     }
 }
 
 #[cfg(unix)]
-impl From<async_std::os::unix::net::UnixStream> for Transport {
-    fn from(stream: async_std::os::unix::net::UnixStream) -> Self {
-        Self::Unix(stream)
+impl From<Async<UnixStream>> for Transport {
+    fn from(stream: Async<UnixStream>) -> Self {
+        Self::Unix(stream.into())
     }
 }
 
@@ -102,7 +105,7 @@ impl AsyncWrite for Transport {
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(delegate!(&mut *self, stream => Pin::new(stream).poll_close(cx)))?;
-        // That was all below TLS, but only a flush for the streams of async-std.
+        // That was all below TLS, but only a flush for the sockets of async-io.
         Poll::Ready(match &*self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             #[cfg(unix)]
@@ -110,5 +113,154 @@ impl AsyncWrite for Transport {
             #[cfg(feature = "rustls")]
             Self::Tls(_) => Ok(()),
         })
+    }
+}
+
+/// A socket of async-io's that is not asked in vain: a read that had room to spare emptied it, so the next one waits
+/// until there is more. `Async` alone asks twice before it waits.
+///
+/// It derefs to the socket, to see and set its options.
+#[derive(Debug)]
+pub struct AsyncSocket<T> {
+    socket: Async<T>,
+    is_empty: bool,
+}
+
+impl<T> From<Async<T>> for AsyncSocket<T> {
+    fn from(socket: Async<T>) -> Self {
+        Self { socket, is_empty: false }
+    }
+}
+
+impl<T> Deref for AsyncSocket<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.socket.get_ref()
+    }
+}
+
+impl<T> AsyncRead for AsyncSocket<T>
+where
+    for<'a> &'a T: Read,
+{
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            if self.is_empty {
+                // Nothing is missed: what came meanwhile is told at once.
+                ready!(self.socket.poll_readable(cx))?;
+            }
+            match self.socket.get_ref().read(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_empty = true,
+                read => {
+                    self.is_empty = read.as_ref().is_ok_and(|len| (1..buf.len()).contains(len));
+                    return Poll::Ready(read);
+                }
+            }
+        }
+    }
+}
+
+impl<T: IoSafe + io::Write> AsyncWrite for AsyncSocket<T> {
+    #[inline]
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, buf)
+    }
+
+    #[inline]
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_close(cx)
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::{
+        future::poll_fn,
+        io::Write,
+        net::TcpListener,
+        os::fd::{AsFd, BorrowedFd},
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        thread,
+    };
+
+    use async_io::block_on;
+
+    use super::*;
+
+    /// A socket that counts how often it is asked.
+    struct Counted(TcpStream, Arc<AtomicUsize>);
+
+    impl Read for &Counted {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            (&self.0).read(buf)
+        }
+    }
+
+    impl AsFd for Counted {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+    }
+
+    /// Waits until so many bytes are there to be read, without asking for them.
+    fn arrived(socket: &Counted, len: usize) {
+        while !matches!(socket.0.peek(&mut [0; 16]), Ok(there) if there == len) {
+            thread::yield_now();
+        }
+    }
+
+    fn read(socket: &mut AsyncSocket<Counted>) -> Vec<u8> {
+        let mut buf = [0; 4];
+        let len = block_on(poll_fn(|cx| Pin::new(&mut *socket).poll_read(cx, &mut buf))).unwrap();
+        buf[..len].to_vec()
+    }
+
+    #[test]
+    fn it_is_asked_once_for_what_comes_and_misses_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let asked = Arc::<AtomicUsize>::default();
+        let socket = Counted(listener.accept().unwrap().0, Arc::clone(&asked));
+        let mut socket = AsyncSocket::from(Async::new(socket).unwrap());
+        for times in 1..=3 {
+            // It has come before anybody waits for it, and behind a read that emptied the socket.
+            peer.write_all(b"abc").unwrap();
+            arrived(&socket, 3);
+            assert_eq!(read(&mut socket), b"abc");
+            assert_eq!(asked.load(Ordering::Relaxed), times);
+        }
+        // A full buffer says nothing of what is behind it.
+        peer.write_all(b"abcdefg").unwrap();
+        arrived(&socket, 7);
+        assert_eq!(read(&mut socket), b"abcd");
+        assert_eq!(read(&mut socket), b"efg");
+        assert_eq!(asked.load(Ordering::Relaxed), 5);
+        // What comes while somebody waits.
+        let late = thread::spawn(move || {
+            peer.write_all(b"hi").unwrap();
+            peer
+        });
+        assert_eq!(read(&mut socket), b"hi");
+        // The end, behind a read that emptied the socket, and for good.
+        drop(late.join().unwrap());
+        assert_eq!(read(&mut socket), b"");
+        assert_eq!(read(&mut socket), b"");
     }
 }

@@ -10,7 +10,7 @@ mod rt {
         collections::VecDeque,
         fmt::Debug,
         io,
-        net::SocketAddr,
+        net::{SocketAddr, TcpListener, TcpStream},
         path::{Path, PathBuf},
         pin::Pin,
         sync::{
@@ -21,7 +21,7 @@ mod rt {
         time::{Duration, Instant},
     };
 
-    use async_std::net::{TcpListener, TcpStream};
+    use async_io::Async;
     use futures_util::{
         AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt,
         future::{Either, try_join},
@@ -249,35 +249,34 @@ mod rt {
         }
     }
 
-    pub(crate) struct Listener(TcpListener);
+    pub(crate) struct Listener(Async<TcpListener>);
 
     impl Listener {
         pub(crate) async fn bind() -> Self {
-            Self(TcpListener::bind("127.0.0.1:0").await.unwrap())
+            Self(tcp_listener().await)
         }
 
         pub(crate) fn address(&self) -> SocketAddr {
-            self.0.local_addr().unwrap()
+            self.0.get_ref().local_addr().unwrap()
         }
 
         pub(crate) async fn accept(&self) -> Link {
             let (stream, _) = self.0.accept().await.unwrap();
             // Or the second of two short writes waits for the client's system to acknowledge the first.
-            stream.set_nodelay(true).unwrap();
+            stream.get_ref().set_nodelay(true).unwrap();
             Box::new(ws::Transport::from(stream))
         }
     }
 
     /// What listens at a path of its own, which goes with it.
     #[cfg(unix)]
-    pub(crate) struct UnixListener(async_std::os::unix::net::UnixListener, PathBuf);
+    pub(crate) struct UnixListener(Async<std::os::unix::net::UnixListener>, PathBuf);
 
     #[cfg(unix)]
     impl UnixListener {
         pub(crate) fn bind() -> Self {
-            let path = socket_path();
-            let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-            Self(listener.into(), path)
+            let (listener, path) = unix_listener();
+            Self(listener, path)
         }
 
         pub(crate) fn path(&self) -> &Path {
@@ -305,24 +304,24 @@ mod rt {
     }
 
     /// For a server to take over.
-    pub(crate) async fn tcp_listener() -> TcpListener {
-        TcpListener::bind("127.0.0.1:0").await.unwrap()
+    pub(crate) async fn tcp_listener() -> Async<TcpListener> {
+        Async::<TcpListener>::bind(([127, 0, 0, 1], 0)).unwrap()
     }
 
     /// For a server to take over, and where it is.
-    pub(crate) fn unix_listener() -> (async_std::os::unix::net::UnixListener, PathBuf) {
+    pub(crate) fn unix_listener() -> (Async<std::os::unix::net::UnixListener>, PathBuf) {
         let path = socket_path();
-        (std::os::unix::net::UnixListener::bind(&path).unwrap().into(), path)
+        (Async::<std::os::unix::net::UnixListener>::bind(&path).unwrap(), path)
     }
 
     pub(crate) async fn connect_unix(path: &Path) -> Link {
-        let link = async_std::os::unix::net::UnixStream::connect(path).await.unwrap();
+        let link = Async::<std::os::unix::net::UnixStream>::connect(path).await.unwrap();
         std::fs::remove_file(path).unwrap();
         Box::new(ws::Transport::from(link))
     }
 
     pub(crate) async fn tcp_transport(address: SocketAddr) -> ws::Transport {
-        TcpStream::connect(address).await.unwrap().into()
+        Async::<TcpStream>::connect(address).await.unwrap().into()
     }
 
     /// The server's side of TLS.
@@ -353,7 +352,7 @@ mod rt {
         address: SocketAddr,
         config: Arc<ws::rustls::ClientConfig>,
     ) -> io::Result<futures_rustls::client::TlsStream<ws::Transport>> {
-        let stream = ws::Transport::from(TcpStream::connect(address).await?);
+        let stream = ws::Transport::from(Async::<TcpStream>::connect(address).await?);
         let name = "localhost".try_into().expect("a name");
         futures_rustls::TlsConnector::from(config).connect(name, stream).await
     }

@@ -343,6 +343,8 @@ fn adapters_export_the_same_names() {
         // The runtime, as a type.
         ("ws-tokio", "Tokio"),
         ("ws-async-std", "AsyncStd"),
+        // tokio's own know when they are empty.
+        ("ws-async-std", "AsyncSocket"),
         // HTTP servers that run on tokio alone.
         ("ws-tokio", "axum"),
     ];
