@@ -570,6 +570,9 @@ fn copy(error: &io::Error) -> io::Error {
 pub(super) struct Wakers {
     reader: Waiting,
     writer: Waiting,
+    /// What was registered last for two tasks. The same while they are: async-io wakes a waker that is replaced, so a
+    /// new one each time would have the two wake each other for ever.
+    both: Option<Arc<Both>>,
 }
 
 #[derive(Clone, Debug)]
@@ -582,7 +585,7 @@ struct Waiting {
 impl Default for Wakers {
     fn default() -> Self {
         let nobody = Waiting { waker: Waker::noop().clone(), waits: false };
-        Self { reader: nobody.clone(), writer: nobody }
+        Self { reader: nobody.clone(), writer: nobody, both: None }
     }
 }
 
@@ -590,13 +593,27 @@ impl Wakers {
     /// The waker to register for the one that waits for events; `None` if its own will do.
     fn of_reader(&mut self, waker: &Waker) -> Option<Waker> {
         self.reader.asks(waker);
-        both(waker, &self.writer)
+        if self.writer.waits { self.both() } else { None }
     }
 
     /// The waker to register for the one that waits to write; `None` if its own will do.
     fn of_writer(&mut self, waker: &Waker) -> Option<Waker> {
         self.writer.asks(waker);
-        both(waker, &self.reader)
+        if self.reader.waits { self.both() } else { None }
+    }
+
+    /// A waker of both tasks; `None` if they are one.
+    #[cold]
+    fn both(&mut self) -> Option<Waker> {
+        let (reader, writer) = (&self.reader.waker, &self.writer.waker);
+        if reader.will_wake(writer) {
+            return None;
+        }
+        let is_theirs = |both: &&Arc<Both>| both.0.will_wake(reader) && both.1.will_wake(writer);
+        if self.both.as_ref().filter(is_theirs).is_none() {
+            self.both = Some(Arc::new(Both(reader.clone(), writer.clone())));
+        }
+        self.both.clone().map(Waker::from)
     }
 
     /// Becomes as the others.
@@ -633,11 +650,7 @@ impl Waiting {
     }
 }
 
-fn both(own: &Waker, other: &Waiting) -> Option<Waker> {
-    let alone = !other.waits || own.will_wake(&other.waker);
-    (!alone).then(|| Arc::new(Both(own.clone(), other.waker.clone())).into())
-}
-
+#[derive(Debug)]
 struct Both(Waker, Waker);
 
 impl Wake for Both {
@@ -656,3 +669,37 @@ const MAX_SLICES: usize = 16;
 
 /// Most reads in one poll that bring nothing to hand out.
 pub(super) const MAX_ROUNDS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn two_tasks_that_wait_are_registered_by_one_waker() {
+        let tasks = [Arc::<Woken>::default(), Arc::default(), Arc::default()];
+        let [reader, writer, other] = tasks.clone().map(Waker::from);
+        let mut wakers = Wakers::default();
+        assert!(wakers.of_reader(&reader).is_none(), "alone");
+        let _ = wakers.reader.hears(Poll::<()>::Pending);
+        let first = wakers.of_writer(&writer).unwrap();
+        let _ = wakers.writer.hears(Poll::<()>::Pending);
+        let second = wakers.of_reader(&reader).unwrap();
+        assert!(first.will_wake(&second));
+        first.wake();
+        assert_eq!(tasks.each_ref().map(|task| task.0.load(Ordering::Relaxed)), [true, true, false]);
+        // Another task takes over.
+        assert!(!second.will_wake(&wakers.of_reader(&other).unwrap()));
+        assert!(wakers.of_reader(&writer).is_none(), "one task");
+    }
+}
