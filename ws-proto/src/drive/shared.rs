@@ -113,7 +113,8 @@ impl<K> Shared<K> {
             let mut state = self.lock();
             *hand = state.endpoint.take();
             if let Some(endpoint) = hand {
-                state.is_open = endpoint.connection.sender().is_open();
+                // A Close that waits in the mailbox counts, too.
+                state.is_open = endpoint.connection.sender().is_open() && state.mailbox.end.is_none();
                 self.note(endpoint.connection.buffered_amount());
             }
         }
