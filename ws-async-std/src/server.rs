@@ -52,11 +52,11 @@ where
 /// What a [`Server`](crate::Server) listens to: TCP or a Unix socket, with or without TLS.
 ///
 /// ```no_run
+/// # #[cfg(unix)]
+/// # async fn example() -> std::io::Result<()> {
 /// # use std::os::unix::net::UnixListener;
 /// # use async_io::Async;
 /// # use ws_async_std::{Listener, Server, ServerConfig};
-/// # #[cfg(unix)]
-/// # async fn example() -> std::io::Result<()> {
 /// let listener = Async::<UnixListener>::bind("/run/chat.sock")?;
 /// let server = Server::new(listener, ServerConfig::default());
 /// # Ok(())

@@ -146,9 +146,13 @@ where
 {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
-            if self.is_empty {
-                // Nothing is missed: what came meanwhile is told at once.
-                ready!(self.socket.poll_readable(cx))?;
+            // What the reactor tells first may be of bytes that were read since; asked again it looks anew, so that
+            // nothing is missed. Who is woken reads: the reactor does not always own up to what it woke for.
+            if std::mem::take(&mut self.is_empty)
+                && (self.socket.poll_readable(cx)?.is_pending()
+                    || self.socket.poll_readable(cx)?.is_pending())
+            {
+                return Poll::Pending;
             }
             match self.socket.get_ref().read(buf) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_empty = true,
