@@ -273,14 +273,18 @@ class Server:
             first = 0 if self.is_warm else self.spec.get("warmup_ms", 0)
             command += ["--warmup-ms", str(max(first, args.warmup_ms)), "--measure-ms", str(args.measure_ms)]
         self.is_warm = True
-        before = ticks(self.process.pid)
         try:
+            before = ticks(self.process.pid)
             done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=LOAD_SECONDS)
             result = json.loads(done.stdout.splitlines()[-1])
-            user, system = (after - at for after, at in zip(ticks(self.process.pid), before, strict=True))
-            return {**result, "server_user_share": user / max(user + system, 1)}
+            with contextlib.suppress(OSError):  # it may have died
+                user, system = (after - at for after, at in zip(ticks(self.process.pid), before, strict=True))
+                result["server_user_share"] = user / max(user + system, 1)
+            return result
         except subprocess.TimeoutExpired:
             return {"error": f"not done after {LOAD_SECONDS} s"}
+        except FileNotFoundError:
+            return {"error": "the server is gone"}
         except (IndexError, ValueError):
             return {"error": f"the load generator ended with {done.returncode}: {done.stderr[-200:]}"}
 

@@ -47,8 +47,9 @@ def median(rounds, key):
 
 
 def user_ns(rounds):
-    """What of the CPU time a message takes was spent in user mode; of all rounds together, as shares are coarse."""
-    known = [result[CPU] * result[USER] * 1000 for result in rounds.values() if USER in result]
+    """What of the CPU time a message takes was spent in user mode, by the share of it in the whole run, warm-up and all;
+    of all rounds together, as shares are coarse."""
+    known = [result[CPU] * result[USER] * 1000 for result in rounds.values() if USER in result and CPU in result]
     return statistics.fmean(known) if known else None
 
 
@@ -166,7 +167,8 @@ def paired(run, scenarios, first, second):
             ratio = spread(values)
             less = sum(value < 1 for value in values)
             row = [scenario["id"], *(f"{value:.3f}" for value in ratio), f"{less} of {len(values)}"]
-            row += [number(median(results[second], key_of(scenario)) * 1000, 0)]
+            whole = median(results[second], CPU)
+            row += [number(whole and whole * 1000, 0)]
             rows.append(row + [number(user_ns(results[name]), 0) for name in (first, second)])
     head = [f"{first} / {second}", "first quartile", "median", "third quartile", "rounds with less"]
     head += ["ns, the other", "in user mode, ours", "the other"]
