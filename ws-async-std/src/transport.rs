@@ -199,8 +199,10 @@ mod tests {
         sync::{
             Arc,
             atomic::{AtomicUsize, Ordering},
+            mpsc,
         },
-        thread,
+        task::{Wake, Waker},
+        thread::{self, Thread},
     };
 
     use async_io::block_on;
@@ -234,6 +236,48 @@ mod tests {
         let mut buf = [0; 4];
         let len = block_on(poll_fn(|cx| Pin::new(&mut *socket).poll_read(cx, &mut buf))).unwrap();
         buf[..len].to_vec()
+    }
+
+    /// Wakes a thread that knows nothing of async-io, and counts how often.
+    struct Unpark(Thread, AtomicUsize);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            self.0.unpark();
+        }
+    }
+
+    #[test]
+    fn on_any_executor_a_message_wakes_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = Counted(listener.accept().unwrap().0, Arc::default());
+        let mut socket = AsyncSocket::from(Async::new(socket).unwrap());
+        let unpark = Arc::new(Unpark(thread::current(), AtomicUsize::default()));
+        let waker = Waker::from(Arc::clone(&unpark));
+        let (tell, told) = mpsc::channel();
+        let writing = thread::spawn(move || {
+            while let Ok(()) = told.recv() {
+                peer.write_all(b"a").unwrap();
+            }
+        });
+        for times in 1..=100 {
+            let mut poll = || {
+                Pin::new(&mut socket)
+                    .poll_read(&mut Context::from_waker(&waker), &mut [0; 4])
+                    .map(Result::unwrap)
+            };
+            assert!(poll().is_pending());
+            tell.send(()).unwrap();
+            while unpark.1.load(Ordering::Relaxed) < times {
+                thread::park();
+            }
+            assert_eq!(poll(), Poll::Ready(1), "{times}");
+        }
+        drop(tell);
+        writing.join().unwrap();
+        assert_eq!(unpark.1.load(Ordering::Relaxed), 100);
     }
 
     #[test]
