@@ -127,8 +127,8 @@ pub fn response(head: &str, extensions: Option<&str>) -> Option<String> {
     Some(r)
 }
 
-/// What no WebSocket echo over two buffers can do without: of each frame that came whole it reads the header, unmasks
-/// the payload where it lies, and copies it behind a header of its own. No checks, no limits, and nothing but messages.
+/// A plain WebSocket echo over two buffers: of each frame that came whole it reads the header, unmasks the payload where
+/// it lies, and copies it behind a header of its own. No checks, no limits, and nothing but messages.
 ///
 /// Gives how many bytes of `input` that were and how many are in `output`, which must be as long.
 pub fn answer(input: &mut [u8], output: &mut [u8]) -> (usize, usize) {
